@@ -1,0 +1,253 @@
+package models
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// ChatCompletion is a finished completion: OpenAI's chat.completion object. One
+// that came from an OpenAI-compatible upstream keeps its bytes and is decoded
+// only when somebody reads a field.
+type ChatCompletion struct {
+	Usage     *Usage // as accounted; nil until settled
+	ChannelID string // the channel that answered; set for admins only
+
+	raw  []byte
+	body *ChatCompletionBody
+}
+
+// ChatCompletionBody are the fields of a completion that the product knows.
+type ChatCompletionBody struct {
+	ID                string   `json:"id"`
+	Object            string   `json:"object"`
+	Created           int64    `json:"created"`
+	Model             string   `json:"model"`
+	Choices           []Choice `json:"choices"`
+	Usage             *Usage   `json:"usage,omitempty"`
+	ServiceTier       *string  `json:"service_tier,omitempty"`
+	SystemFingerprint *string  `json:"system_fingerprint,omitempty"`
+}
+
+// Choice is one answer of a completion.
+type Choice struct {
+	Index        int             `json:"index"`
+	Message      ResponseMessage `json:"message"`
+	Logprobs     JSON            `json:"logprobs"`
+	FinishReason FinishReason    `json:"finish_reason"`
+}
+
+// ResponseMessage is what the model said. Content and Refusal are always
+// present in JSON, and null when absent.
+type ResponseMessage struct {
+	Role             MessageRole   `json:"role"`
+	Content          *string       `json:"content"`
+	Refusal          *string       `json:"refusal"`
+	ReasoningContent *string       `json:"reasoning_content,omitempty"`
+	ToolCalls        []ToolCall    `json:"tool_calls,omitempty"`
+	FunctionCall     *FunctionCall `json:"function_call,omitempty"`
+	Annotations      JSON          `json:"annotations,omitempty"`
+}
+
+// NewChatCompletion wraps an answer that the product made or translated.
+func NewChatCompletion(body *ChatCompletionBody) *ChatCompletion {
+	return &ChatCompletion{body: body}
+}
+
+// RawChatCompletion wraps an answer in OpenAI's own bytes.
+func RawChatCompletion(raw []byte) *ChatCompletion { return &ChatCompletion{raw: raw} }
+
+// Body is the decoded answer. It is not for concurrent use.
+func (c *ChatCompletion) Body() (*ChatCompletionBody, error) {
+	if c.body == nil {
+		body := new(ChatCompletionBody)
+		if err := json.Unmarshal(c.raw, body); err != nil {
+			return nil, fmt.Errorf("decode completion: %w", err)
+		}
+		c.body = body
+	}
+	return c.body, nil
+}
+
+// JSON is the answer as OpenAI's bytes.
+func (c *ChatCompletion) JSON() ([]byte, error) {
+	if c.raw == nil {
+		raw, err := json.Marshal(c.body)
+		if err != nil {
+			return nil, fmt.Errorf("encode completion: %w", err)
+		}
+		c.raw = raw
+	}
+	return c.raw, nil
+}
+
+// SetJSON replaces the bytes.
+func (c *ChatCompletion) SetJSON(raw []byte) { c.raw, c.body = raw, nil }
+
+// ID is the completion's id.
+func (c *ChatCompletion) ID() (string, error) { return read(c.Body, (*ChatCompletionBody).id) }
+
+// Created is when it was made, in Unix seconds.
+func (c *ChatCompletion) Created() (int64, error) { return read(c.Body, (*ChatCompletionBody).created) }
+
+// Model is the model that answered.
+func (c *ChatCompletion) Model() (string, error) { return read(c.Body, (*ChatCompletionBody).model) }
+
+// Choices are the answers.
+func (c *ChatCompletion) Choices() ([]Choice, error) {
+	return read(c.Body, (*ChatCompletionBody).choices)
+}
+
+// SystemFingerprint is the upstream's mark of its configuration.
+func (c *ChatCompletion) SystemFingerprint() (*string, error) {
+	return read(c.Body, (*ChatCompletionBody).fingerprint)
+}
+
+// Raw is the whole answer in OpenAI's shape, with the fields that are not typed.
+func (c *ChatCompletion) Raw() (JSON, error) {
+	b, err := c.JSON()
+	return JSON(b), err
+}
+
+func (b *ChatCompletionBody) id() string           { return b.ID }
+func (b *ChatCompletionBody) created() int64       { return b.Created }
+func (b *ChatCompletionBody) model() string        { return b.Model }
+func (b *ChatCompletionBody) choices() []Choice    { return b.Choices }
+func (b *ChatCompletionBody) fingerprint() *string { return b.SystemFingerprint }
+
+// ChatCompletionChunk is one event of a streamed completion: OpenAI's
+// chat.completion.chunk object, or (with Err set) the failure that ends the
+// stream. Like [ChatCompletion] it is decoded only when somebody reads a field.
+type ChatCompletionChunk struct {
+	Sequence int    // from 0, one more for each chunk of the stream
+	Usage    *Usage // the settled usage, on the last chunk of a stream that succeeded
+	Err      *Error // terminal: nothing follows
+
+	ChannelID string // the channel that answers; set for admins only
+
+	raw  []byte
+	body *ChunkBody
+}
+
+// ChunkBody are the fields of a chunk that the product knows.
+type ChunkBody struct {
+	ID                string        `json:"id"`
+	Object            string        `json:"object"`
+	Created           int64         `json:"created"`
+	Model             string        `json:"model"`
+	Choices           []ChunkChoice `json:"choices"`
+	Usage             *Usage        `json:"usage,omitempty"`
+	SystemFingerprint *string       `json:"system_fingerprint,omitempty"`
+}
+
+// ChunkChoice is what a chunk adds to one choice.
+type ChunkChoice struct {
+	Index        int           `json:"index"`
+	Delta        Delta         `json:"delta"`
+	Logprobs     JSON          `json:"logprobs"`
+	FinishReason *FinishReason `json:"finish_reason"`
+}
+
+// Delta is a fragment of a message.
+type Delta struct {
+	Role             *MessageRole  `json:"role,omitempty"`
+	Content          *string       `json:"content,omitempty"`
+	Refusal          *string       `json:"refusal,omitempty"`
+	ReasoningContent *string       `json:"reasoning_content,omitempty"`
+	ToolCalls        []ToolCall    `json:"tool_calls,omitempty"`
+	FunctionCall     *FunctionCall `json:"function_call,omitempty"`
+}
+
+// NewChunk wraps a chunk that the product made or translated.
+func NewChunk(body *ChunkBody) *ChatCompletionChunk { return &ChatCompletionChunk{body: body} }
+
+// RawChunk wraps a chunk in OpenAI's own bytes, without line ends.
+func RawChunk(raw []byte) *ChatCompletionChunk { return &ChatCompletionChunk{raw: raw} }
+
+// FailedChunk ends a stream with a failure.
+func FailedChunk(e *Error) *ChatCompletionChunk { return &ChatCompletionChunk{Err: e} }
+
+// Body is the decoded chunk, empty for a failure. It is not for concurrent use.
+func (c *ChatCompletionChunk) Body() (*ChunkBody, error) {
+	if c.body == nil {
+		body := new(ChunkBody)
+		if c.raw != nil {
+			if err := json.Unmarshal(c.raw, body); err != nil {
+				return nil, fmt.Errorf("decode chunk: %w", err)
+			}
+		}
+		c.body = body
+	}
+	return c.body, nil
+}
+
+// JSON is the chunk as OpenAI's bytes.
+func (c *ChatCompletionChunk) JSON() ([]byte, error) {
+	if c.raw == nil {
+		raw, err := json.Marshal(c.body)
+		if err != nil {
+			return nil, fmt.Errorf("encode chunk: %w", err)
+		}
+		c.raw = raw
+	}
+	return c.raw, nil
+}
+
+// SetJSON replaces the bytes.
+func (c *ChatCompletionChunk) SetJSON(raw []byte) { c.raw, c.body = raw, nil }
+
+// ID is the completion's id, the same on all chunks.
+func (c *ChatCompletionChunk) ID() (string, error) { return read(c.Body, (*ChunkBody).id) }
+
+// Created is when the completion began, in Unix seconds.
+func (c *ChatCompletionChunk) Created() (int64, error) { return read(c.Body, (*ChunkBody).created) }
+
+// Model is the model that answers.
+func (c *ChatCompletionChunk) Model() (string, error) { return read(c.Body, (*ChunkBody).model) }
+
+// Choices are the fragments.
+func (c *ChatCompletionChunk) Choices() ([]ChunkChoice, error) {
+	return read(c.Body, (*ChunkBody).choices)
+}
+
+// Error is the failure that ended the stream, as GraphQL shows it.
+func (c *ChatCompletionChunk) Error() *StreamError {
+	if c.Err == nil {
+		return nil
+	}
+	return &StreamError{
+		Code: c.Err.Code, Type: c.Err.Kind.Type(), Message: c.Err.Message,
+		Retryable: !c.Err.Final && (c.Err.Kind == KindUnavailable || c.Err.Kind == KindRateLimited),
+	}
+}
+
+// Raw is the whole chunk in OpenAI's shape, with the fields that are not typed;
+// nil for a failure.
+func (c *ChatCompletionChunk) Raw() (JSON, error) {
+	if c.Err != nil {
+		return nil, nil
+	}
+	b, err := c.JSON()
+	return JSON(b), err
+}
+
+func (b *ChunkBody) id() string             { return b.ID }
+func (b *ChunkBody) created() int64         { return b.Created }
+func (b *ChunkBody) model() string          { return b.Model }
+func (b *ChunkBody) choices() []ChunkChoice { return b.Choices }
+
+// StreamError is a failure after the stream began.
+type StreamError struct {
+	Code      string
+	Type      string
+	Message   string
+	Retryable bool // the same request may succeed later
+}
+
+func read[B, T any](body func() (*B, error), field func(*B) T) (T, error) {
+	b, err := body()
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return field(b), nil
+}

@@ -1,0 +1,136 @@
+package models
+
+import (
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Model is what a key may ask for: a row of the catalogue, or, for a model that
+// a channel serves and nobody has described, just its name.
+type Model struct {
+	bun.BaseModel `bun:"table:models,alias:m" json:"-"`
+
+	Name            string     `bun:"name,pk" json:"id"` // what clients put into `model`
+	DisplayName     string     `bun:"display_name" json:"display_name"`
+	OwnedBy         string     `bun:"owned_by" json:"owned_by"`
+	ContextWindow   *int       `bun:"context_window" json:"context_window"`       // tokens
+	MaxOutputTokens *int       `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
+	Capabilities    []string   `bun:"capabilities,type:jsonb" json:"capabilities"`
+	Aliases         []string   `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
+	Pricing         *Pricing   `bun:"pricing,type:jsonb" json:"pricing"`
+	CreatedAt       *time.Time `bun:"created_at" json:"-"` // nil: nobody has described it
+	UpdatedAt       *time.Time `bun:"updated_at" json:"-"`
+}
+
+// IsNode makes Model a Relay node.
+func (Model) IsNode() {}
+
+// ID is the Relay id. It follows from the name, so that a model that nobody has
+// described has one too.
+func (m *Model) ID() string {
+	return ModelPrefix + base64.RawURLEncoding.EncodeToString([]byte(m.Name))
+}
+
+// ModelName is the name in a model's Relay id.
+func ModelName(id string) (name string, ok bool) {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(id, ModelPrefix))
+	return string(b), err == nil && strings.HasPrefix(id, ModelPrefix) && len(b) > 0
+}
+
+// Pricing is what a model costs, in US dollars per million tokens.
+type Pricing struct {
+	Prompt     Nanos  `json:"prompt"`
+	Completion Nanos  `json:"completion"`
+	CachedRead *Nanos `json:"cached_read,omitempty"` // absent: as Prompt
+}
+
+// SaveModelInput describes a model in the catalogue: made when the name is new,
+// replaced when it is not.
+type SaveModelInput struct {
+	Name            string   `json:"name"`
+	DisplayName     *string  `json:"display_name,omitempty"` // default: the name
+	OwnedBy         *string  `json:"owned_by,omitempty"`     // default: coai
+	ContextWindow   *int     `json:"context_window,omitempty"`
+	MaxOutputTokens *int     `json:"max_output_tokens,omitempty"`
+	Capabilities    []string `json:"capabilities,omitempty"`
+	Aliases         []string `json:"aliases,omitempty"`
+	Pricing         *Pricing `json:"pricing,omitempty"`
+}
+
+// Validate checks the input.
+func (in *SaveModelInput) Validate() error {
+	if in.Name == "" {
+		return Missing("name")
+	}
+	if err := validName("name", in.Name, 1, maxModelName); err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		param string
+		v     *string
+	}{{"display_name", in.DisplayName}, {"owned_by", in.OwnedBy}} {
+		if s.v != nil {
+			if err := validName(s.param, *s.v, 1, 100); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range []struct {
+		param string
+		v     *int
+	}{{"context_window", in.ContextWindow}, {"max_output_tokens", in.MaxOutputTokens}} {
+		if n.v != nil && (*n.v < 1 || *n.v > 1<<30) {
+			return Invalid(n.param, "'%s' must be between 1 and %d tokens.", n.param, 1<<30)
+		}
+	}
+	if err := validNames("capabilities", in.Capabilities, 32, 64); err != nil {
+		return err
+	}
+	if err := validNames("aliases", in.Aliases, 32, maxModelName); err != nil {
+		return err
+	}
+	for i, a := range in.Aliases {
+		if a == in.Name {
+			return Invalid(indexed("aliases", i), "A model cannot be an alias of itself.")
+		}
+	}
+	return in.Pricing.validate("pricing")
+}
+
+// maxPrice is a million dollars per million tokens: with it no completion of
+// fewer than 9 billion tokens can overflow.
+const maxPrice = 1_000_000 * Dollar
+
+func (p *Pricing) validate(at string) error {
+	if p == nil {
+		return nil
+	}
+	cached := Nanos(0)
+	if p.CachedRead != nil {
+		cached = *p.CachedRead
+	}
+	for _, f := range []struct {
+		param string
+		v     Nanos
+	}{{"prompt", p.Prompt}, {"completion", p.Completion}, {"cached_read", cached}} {
+		if f.v < 0 || f.v > maxPrice {
+			return Invalid(at+"."+f.param, "'%s.%s' must be between 0 and %s dollars per million tokens.", at, f.param, maxPrice)
+		}
+	}
+	return nil
+}
+
+// SaveModelPayload answers saveModel.
+type SaveModelPayload struct {
+	Payload
+	Model *Model
+}
+
+// DeleteModelPayload answers deleteModel.
+type DeleteModelPayload struct {
+	Payload
+	DeletedModelID *string
+}

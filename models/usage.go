@@ -1,0 +1,105 @@
+package models
+
+import (
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Usage counts the tokens of a completion and says what they cost: OpenAI's
+// object with OpenRouter's cost fields.
+type Usage struct {
+	PromptTokens            int64                    `json:"prompt_tokens"`
+	CompletionTokens        int64                    `json:"completion_tokens"`
+	TotalTokens             int64                    `json:"total_tokens"`
+	PromptTokensDetails     *PromptTokensDetails     `json:"prompt_tokens_details,omitempty"`
+	CompletionTokensDetails *CompletionTokensDetails `json:"completion_tokens_details,omitempty"`
+	Cost                    *Nanos                   `json:"cost,omitempty"` // US dollars in JSON
+	CostDetails             *CostDetails             `json:"cost_details,omitempty"`
+	// Estimated says that the upstream gave no numbers and a local tokenizer counted.
+	Estimated bool `json:"estimated,omitempty"`
+}
+
+// PromptTokensDetails break the prompt down. Cached tokens are part of the prompt's count.
+type PromptTokensDetails struct {
+	CachedTokens     int64 `json:"cached_tokens"`
+	AudioTokens      int64 `json:"audio_tokens"`
+	CacheWriteTokens int64 `json:"cache_write_tokens,omitempty"`
+}
+
+// CompletionTokensDetails break the completion down. All are part of its count.
+type CompletionTokensDetails struct {
+	ReasoningTokens          int64 `json:"reasoning_tokens"`
+	AudioTokens              int64 `json:"audio_tokens"`
+	AcceptedPredictionTokens int64 `json:"accepted_prediction_tokens"`
+	RejectedPredictionTokens int64 `json:"rejected_prediction_tokens"`
+}
+
+// CostDetails break the cost down, in US dollars.
+type CostDetails struct {
+	PromptCost     Nanos `json:"upstream_inference_prompt_cost"`
+	CompletionCost Nanos `json:"upstream_inference_completions_cost"`
+}
+
+// CachedTokens are the prompt tokens that the upstream read from its cache.
+func (u *Usage) CachedTokens() int64 {
+	if u.PromptTokensDetails == nil {
+		return 0
+	}
+	return u.PromptTokensDetails.CachedTokens
+}
+
+// ReasoningTokens are the completion tokens that the model spent on thinking.
+func (u *Usage) ReasoningTokens() int64 {
+	if u.CompletionTokensDetails == nil {
+		return 0
+	}
+	return u.CompletionTokensDetails.ReasoningTokens
+}
+
+// Money is the cost as GraphQL shows it; nil when the model has no price.
+func (u *Usage) Money() *Money {
+	if u.Cost == nil {
+		return nil
+	}
+	m := USD(*u.Cost)
+	return &m
+}
+
+// UsageStatus is the state of a usage record.
+type UsageStatus string
+
+// The usage states. A record begins pending; the other two are final.
+const (
+	UsagePending   UsageStatus = "pending"   // the upstream is at work, or the process died
+	UsageSettled   UsageStatus = "settled"   // the outcome is known
+	UsageRecovered UsageStatus = "recovered" // the process died; a job closed the record with an estimate
+)
+
+// UsageRecord accounts for one attempt at an upstream. Final rows are never
+// changed.
+type UsageRecord struct {
+	bun.BaseModel `bun:"table:usage_records,alias:r"`
+
+	ID               string      `bun:"id,pk"` // req_…; one for each attempt
+	RequestID        string      `bun:"request_id"`
+	UserID           string      `bun:"user_id"`
+	APIKeyID         string      `bun:"api_key_id"`
+	ChannelID        string      `bun:"channel_id"`
+	Model            string      `bun:"model"`          // as asked for, aliases resolved
+	UpstreamModel    string      `bun:"upstream_model"` // as sent to the channel
+	Stream           bool        `bun:"stream"`
+	Status           UsageStatus `bun:"status"`
+	ErrorCode        string      `bun:"error_code"` // empty: success; client_closed_request: the client left
+	PromptTokens     int64       `bun:"prompt_tokens"`
+	CompletionTokens int64       `bun:"completion_tokens"`
+	CachedTokens     int64       `bun:"cached_tokens"`
+	ReasoningTokens  int64       `bun:"reasoning_tokens"`
+	Estimated        bool        `bun:"estimated"`
+	Cost             Nanos       `bun:"cost"`
+	LatencyMS        int64       `bun:"latency_ms"`
+	TTFTMS           int64       `bun:"ttft_ms"` // time to first token; 0 when nothing came
+	CreatedAt        time.Time   `bun:"created_at"`
+	SettledAt        *time.Time  `bun:"settled_at"`
+	LeaseUntil       time.Time   `bun:"lease_until"` // a pending row older than this lost its process
+}

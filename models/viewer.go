@@ -1,0 +1,74 @@
+package models
+
+import (
+	"context"
+	"slices"
+)
+
+// Viewer is who makes a request: a user, through one of their API keys. Every
+// domain method that serves a user takes it as its second parameter.
+type Viewer struct {
+	UserID        string
+	Role          Role
+	Tier          Tier
+	KeyID         string
+	Scopes        []Scope
+	AllowedModels []string // empty: all
+	AllowedCIDRs  []string // empty: from anywhere
+}
+
+// Require fails unless the viewer is signed in and its key carries the scope.
+// [ScopeAdmin] asks for the admin role too.
+func (v *Viewer) Require(s Scope) error {
+	if v == nil {
+		return &Error{
+			Kind: KindUnauthenticated, Code: CodeMissingAPIKey,
+			Message: "No API key was given. Send it as 'Authorization: Bearer <key>'.",
+		}
+	}
+	if !slices.Contains(v.Scopes, s) {
+		return Forbidden(CodeInsufficientScope, "This API key lacks the scope '%s'.", s)
+	}
+	if s == ScopeAdmin && v.Role != RoleAdmin {
+		return Forbidden(CodeInsufficientScope, "Only an admin may do this.")
+	}
+	return nil
+}
+
+// IsAdmin says whether [Viewer.Require] would grant [ScopeAdmin].
+func (v *Viewer) IsAdmin() bool { return v.Require(ScopeAdmin) == nil }
+
+// MayUse says whether the key's allow-list permits the model.
+func (v *Viewer) MayUse(model string) bool {
+	return len(v.AllowedModels) == 0 || slices.Contains(v.AllowedModels, model)
+}
+
+type contextKey int
+
+const (
+	viewerKey contextKey = iota
+	requestIDKey
+)
+
+// WithViewer puts the viewer into a request's context. Only the faces read it
+// back; the domain takes it as a parameter.
+func WithViewer(ctx context.Context, v *Viewer) context.Context {
+	return context.WithValue(ctx, viewerKey, v)
+}
+
+// ViewerFrom is the viewer of the request, nil for nobody.
+func ViewerFrom(ctx context.Context) *Viewer {
+	v, _ := ctx.Value(viewerKey).(*Viewer)
+	return v
+}
+
+// WithRequestID puts the request's id into its context.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey, id)
+}
+
+// RequestIDFrom is the id of the request, empty outside one.
+func RequestIDFrom(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
