@@ -224,7 +224,7 @@ func (c *ChatCompletionChunk) Error() *StreamError {
 // nil for a failure.
 func (c *ChatCompletionChunk) Raw() (JSON, error) {
 	if c.Err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // Err is the chunk's content, not a failure of this method
 	}
 	b, err := c.JSON()
 	return JSON(b), err

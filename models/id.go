@@ -23,7 +23,7 @@ const (
 	CompletionPrefix = "chatcmpl-"
 )
 
-var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
 
 // NewID makes an id: the prefix and 26 lower-case base32hex characters, which
 // are 48 bits of Unix milliseconds and 80 random bits, so that ids made later

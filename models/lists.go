@@ -2,12 +2,18 @@ package models
 
 // The connections and edges, by the names that the schema gives them.
 type (
-	APIKeyConnection  = Connection[APIKey]
-	APIKeyEdge        = Edge[APIKey]
-	ModelConnection   = Connection[Model]
-	ModelEdge         = Edge[Model]
+	// APIKeyConnection is a page of API keys.
+	APIKeyConnection = Connection[APIKey]
+	// APIKeyEdge is an API key in a page.
+	APIKeyEdge = Edge[APIKey]
+	// ModelConnection is a page of models.
+	ModelConnection = Connection[Model]
+	// ModelEdge is a model in a page.
+	ModelEdge = Edge[Model]
+	// ChannelConnection is a page of channels.
 	ChannelConnection = Connection[Channel]
-	ChannelEdge       = Edge[Channel]
+	// ChannelEdge is a channel in a page.
+	ChannelEdge = Edge[Channel]
 )
 
 // APIKeyFilter narrows a list of API keys.
