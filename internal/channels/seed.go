@@ -1,0 +1,87 @@
+package channels
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/coaidev/coai/internal/storage"
+	"github.com/coaidev/coai/models"
+)
+
+// seedJSON describes the models that first start knows: names, sizes and the
+// public list prices, for the operator to check and change.
+//
+//go:embed seed.json
+var seedJSON []byte
+
+// Upstreams are the credentials found in the environment.
+type Upstreams struct {
+	OpenAIKey string
+}
+
+// Seed makes the first channels: echo, and one for each credential found. It
+// does so once in the life of a database: what an admin deletes stays deleted.
+func (r *Registry) Seed(ctx context.Context, found Upstreams) error {
+	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		revision, err := r.db.Revision(ctx, topic)
+		if err != nil || revision > 0 {
+			return err
+		}
+		if err := storage.Bump(ctx, tx, topic); err != nil { // first: it makes a second process wait, and then see the seed
+			return err
+		}
+		if any, err := tx.NewSelect().Model((*models.Channel)(nil)).Exists(ctx); err != nil || any {
+			return err
+		}
+		return r.seed(ctx, tx, found)
+	})
+	if err != nil {
+		return fmt.Errorf("make the first channels: %w", err)
+	}
+	return nil
+}
+
+func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error {
+	var described map[models.ChannelType][]models.SaveModelInput
+	if err := json.Unmarshal(seedJSON, &described); err != nil {
+		return fmt.Errorf("decode seed: %w", err)
+	}
+	first := []models.CreateChannelInput{{Name: "Echo (built in)", Type: models.ChannelEcho}}
+	if found.OpenAIKey != "" {
+		first = append(first, models.CreateChannelInput{Name: "OpenAI", Type: models.ChannelOpenAI, Credential: &found.OpenAIKey})
+	}
+	for _, in := range first {
+		for _, m := range described[in.Type] {
+			in.Models = append(in.Models, m.Name)
+			at := now()
+			row := &models.Model{
+				Name: m.Name, DisplayName: m.Name, OwnedBy: string(in.Type),
+				ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutputTokens,
+				Capabilities: nonNil(m.Capabilities), Aliases: nonNil(m.Aliases), Pricing: m.Pricing,
+				CreatedAt: &at, UpdatedAt: &at,
+			}
+			if m.DisplayName != nil {
+				row.DisplayName = *m.DisplayName
+			}
+			if err := saveModel(ctx, tx, row); err != nil {
+				return err
+			}
+		}
+		c, err := in.Channel()
+		if err != nil {
+			return err
+		}
+		c.ID, c.CreatedAt = models.NewID(models.ChannelPrefix), now()
+		if err := r.seal(c, in.Credential); err != nil {
+			return err
+		}
+		if err := insert(ctx, tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

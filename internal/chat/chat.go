@@ -1,0 +1,186 @@
+// Package chat answers completions: it admits a request, finds a channel,
+// passes the answer on, and accounts for it.
+package chat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/tidwall/gjson"
+
+	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/models"
+)
+
+// DefaultTimeout bounds a whole completion, failover included.
+const DefaultTimeout = 30 * time.Minute
+
+// settleTimeout bounds the last write about a completion, which goes on after
+// the client has left.
+const settleTimeout = 10 * time.Second
+
+const (
+	testPrompt  = "Reply with the single word OK."
+	testTimeout = 30 * time.Second
+)
+
+// clientClosed is the error code of records of clients that left. It is nginx's
+// name for the same.
+const clientClosed = "client_closed_request"
+
+// Config holds the settings of a [Service].
+type Config struct {
+	Timeout time.Duration // of a whole completion; default [DefaultTimeout]
+}
+
+// Service answers completions.
+type Service struct {
+	channels *channels.Registry
+	ledger   *usage.Ledger
+	timeout  time.Duration
+	measure  *measure
+}
+
+// New makes the service.
+func New(reg *channels.Registry, ledger *usage.Ledger, cfg Config, tel Telemetry) *Service {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Service{channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel)}
+}
+
+// Complete answers a request in one piece. Its errors are those of [Service.Stream],
+// and what a stream would carry in band: an upstream's refusal of the request as
+// a KindInvalid error, all other failures as KindUnavailable ones.
+func (s *Service) Complete(ctx context.Context, v *models.Viewer, in models.ChatCompletionInput) (*models.CreateChatCompletionPayload, error) {
+	j, err := s.admit(ctx, v, &in, false)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	for {
+		if err := j.next(); err != nil {
+			return nil, j.end(err)
+		}
+		began := time.Now()
+		c, err := j.attempt.Provider.Complete(j.ctx, providers.Request{Input: &in, Model: j.attempt.Model})
+		j.waited += time.Since(began)
+		if err == nil {
+			j.firstByte()
+			err = j.finishWhole(c)
+			if err == nil {
+				return &models.CreateChatCompletionPayload{ChatCompletion: c}, nil
+			}
+		}
+		if err := j.failed(err); err != nil {
+			return nil, j.end(err)
+		}
+	}
+}
+
+// finishWhole accounts for a whole answer and writes the cost into it. Its error
+// is the provider's fault, or one that ends the request.
+func (j *job) finishWhole(c *models.ChatCompletion) error {
+	raw, err := c.JSON()
+	if err != nil {
+		return &providers.Error{Class: providers.Malformed, Message: "The upstream's answer could not be read.", Cause: err}
+	}
+	j.read.whole(raw)
+	if err := j.settle(nil); err != nil {
+		return err
+	}
+	raw = j.rename(raw)
+	if raw, err = j.read.withUsage(raw, "usage"); err != nil {
+		internal, _ := models.AsError(err) // settled: no other channel may be asked
+		return internal
+	}
+	c.SetJSON(raw)
+	c.Usage = j.read.usage
+	if j.viewer.IsAdmin() {
+		c.ChannelID = j.attempt.ChannelID
+	}
+	return nil
+}
+
+// Stream answers a request in chunks. Mistakes in the request are found here:
+// a missing scope, a bad value (KindInvalid), an unknown model (KindNotFound) or
+// one that the key may not use (KindForbidden). Whether a channel answers shows
+// in the first [Stream.Next].
+func (s *Service) Stream(ctx context.Context, v *models.Viewer, in models.ChatCompletionInput) (*Stream, error) {
+	j, err := s.admit(ctx, v, &in, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Stream{job: j, wantsUsage: in.WantsUsage()}, nil
+}
+
+// admit checks everything that needs no upstream.
+func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, stream bool) (*job, error) {
+	if err := v.Require(models.ScopeChat); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	if bytes.Contains(in.Raw, []byte(`"conversation_id"`)) && gjson.GetBytes(in.Raw, "conversation_id").Exists() {
+		return nil, &models.Error{
+			Kind: models.KindInvalid, Code: models.CodeUnsupportedParameter, Param: "conversation_id",
+			Message: "'conversation_id' is not supported: this server does not store conversations yet.",
+		}
+	}
+	route, err := s.channels.Plan(v, in.Model)
+	if err != nil {
+		return nil, err
+	}
+	return s.newJob(ctx, v, in, route, stream), nil
+}
+
+// TestChannel asks a channel for a minimal real completion, whatever its health,
+// and accounts for it like any other. Admins only.
+func (s *Service) TestChannel(ctx context.Context, v *models.Viewer, id string, in *models.TestChannelInput) (*models.TestChannelPayload, error) {
+	model := ""
+	if in != nil && in.Model != nil {
+		model = *in.Model
+	}
+	m, attempt, err := s.channels.Probe(ctx, v, id, model)
+	if err != nil {
+		return nil, err
+	}
+	input := &models.ChatCompletionInput{
+		Model:    m.Name,
+		Messages: []models.ChatMessage{{Role: models.RoleMessageUser, Content: models.TextContent(testPrompt)}},
+	}
+	ctx, cancel := context.WithTimeout(ctx, testTimeout)
+	defer cancel()
+	j := s.newJob(ctx, v, input, &channels.Route{Model: m}, false)
+	defer j.close()
+	began := time.Now()
+	err = j.begin(attempt)
+	if err == nil {
+		var c *models.ChatCompletion
+		if c, err = attempt.Provider.Complete(j.ctx, providers.Request{Input: input, Model: attempt.Model}); err == nil {
+			j.firstByte()
+			err = j.finishWhole(c)
+		}
+		if err != nil {
+			_ = j.failed(err) // accounts for it; there is nobody else to ask
+		}
+	}
+	result := &models.TestChannelResult{
+		Success: err == nil, LatencyMS: int(time.Since(began).Milliseconds()), Model: m.Name,
+	}
+	if err != nil {
+		if e := new(models.Error); errors.As(err, &e) {
+			return nil, err
+		}
+		text := providers.AsError(err).Message
+		result.Error = &text
+		zerolog.Ctx(ctx).Info().Err(err).Str("channel_id", id).Msg("channel test failed")
+	}
+	return &models.TestChannelPayload{Result: result}, nil
+}

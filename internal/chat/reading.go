@@ -1,0 +1,183 @@
+package chat
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/coaidev/coai/models"
+)
+
+// reading is what an attempt's answer has told so far. It looks into the bytes
+// only for what it needs, and changes only the usage in them.
+type reading struct {
+	accepted bool            // the upstream took the request
+	head     gjson.Result    // the first chunk's, for the usage chunk
+	produced strings.Builder // all text, reasoning and arguments, to count if the upstream does not
+	finished bool            // the chunk just read ends a choice
+	usage    *models.Usage   // the upstream's numbers; after settlement those of the record
+	rawUsage string          // the upstream's usage object with all its fields
+}
+
+var usageNull = []byte(`,"usage":null`) //nolint:gochecknoglobals // a constant
+
+// chunk reads a chunk and brings its usage into OpenAI's form: null on every
+// chunk but the last when the client wants usage, absent when it does not.
+// keep is false for a chunk that carries nothing else.
+func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
+	choices := gjson.GetBytes(raw, "choices")
+	if !r.head.Exists() {
+		r.head = gjson.ParseBytes(raw)
+	}
+	empty := true
+	r.finished = false
+	choices.ForEach(func(_, choice gjson.Result) bool {
+		empty = false
+		r.produce(choice.Get("delta"))
+		if choice.Get("finish_reason").Type == gjson.String {
+			r.finished = true
+		}
+		return true
+	})
+	if !bytes.Contains(raw, []byte(`"usage"`)) {
+		if wantsUsage {
+			return insertUsageNull(raw), !empty
+		}
+		return raw, !empty
+	}
+	if at := bytes.Index(raw, usageNull); at >= 0 {
+		if wantsUsage {
+			return raw, !empty
+		}
+		return append(raw[:at:at], raw[at+len(usageNull):]...), !empty
+	}
+	r.takeUsage(gjson.GetBytes(raw, "usage"))
+	var err error
+	if wantsUsage {
+		out, err = sjson.SetRawBytes(raw, "usage", []byte("null"))
+	} else {
+		out, err = sjson.DeleteBytes(raw, "usage")
+	}
+	if err != nil {
+		return raw, !empty
+	}
+	return out, !empty
+}
+
+func insertUsageNull(raw []byte) []byte {
+	end := bytes.LastIndexByte(raw, '}')
+	if end < 0 {
+		return raw
+	}
+	out := make([]byte, 0, len(raw)+len(usageNull))
+	out = append(out, raw[:end]...)
+	if len(bytes.TrimSpace(raw[:end])) > 1 { // more than the opening brace
+		out = append(out, usageNull...)
+	} else {
+		out = append(out, usageNull[1:]...)
+	}
+	return append(out, raw[end:]...)
+}
+
+// whole reads a whole answer.
+func (r *reading) whole(raw []byte) {
+	gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
+		r.produce(choice.Get("message"))
+		return true
+	})
+	r.takeUsage(gjson.GetBytes(raw, "usage"))
+}
+
+// produce collects what the model wrote. It is counted only if the upstream
+// tells no numbers.
+func (r *reading) produce(message gjson.Result) {
+	message.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "content", "refusal", "reasoning_content", "reasoning":
+			if value.Type == gjson.String {
+				r.produced.WriteString(value.Str)
+			}
+		case "tool_calls":
+			value.ForEach(func(_, call gjson.Result) bool {
+				r.call(call.Get("function"))
+				return true
+			})
+		case "function_call":
+			r.call(value)
+		}
+		return true
+	})
+}
+
+func (r *reading) call(function gjson.Result) {
+	r.produced.WriteString(function.Get("name").Str)
+	r.produced.WriteString(function.Get("arguments").Str)
+}
+
+// takeUsage keeps the upstream's numbers. Upstreams that send them on every
+// chunk send running totals: the last counts.
+func (r *reading) takeUsage(u gjson.Result) {
+	if !u.IsObject() {
+		return
+	}
+	parsed := new(models.Usage)
+	if json.Unmarshal([]byte(u.Raw), parsed) != nil || parsed.PromptTokens < 0 || parsed.CompletionTokens < 0 {
+		return
+	}
+	if parsed.PromptTokens == 0 && parsed.CompletionTokens == 0 && parsed.TotalTokens == 0 {
+		return // an empty object is no answer: count ourselves
+	}
+	if parsed.TotalTokens == 0 {
+		parsed.TotalTokens = parsed.PromptTokens + parsed.CompletionTokens
+	}
+	// Prices are ours: what an upstream says of them is its own business.
+	parsed.Cost, parsed.CostDetails, parsed.Estimated = nil, nil, false
+	r.usage, r.rawUsage = parsed, u.Raw
+}
+
+// withUsage writes the settled usage into a JSON object, keeping the fields of
+// the upstream's own that are not ours.
+func (r *reading) withUsage(raw []byte, path string) ([]byte, error) {
+	value, err := json.Marshal(r.usage)
+	if err == nil && r.rawUsage != "" {
+		merged := []byte(r.rawUsage)
+		gjson.ParseBytes(value).ForEach(func(key, v gjson.Result) bool {
+			if !gjson.GetBytes(merged, key.Str).IsObject() { // the upstream's details have more fields than we know
+				merged, err = sjson.SetRawBytes(merged, key.Str, []byte(v.Raw))
+			}
+			return err == nil
+		})
+		for _, theirs := range []string{"cost", "cost_details"} {
+			if err == nil && !gjson.GetBytes(value, theirs).Exists() {
+				merged, err = sjson.DeleteBytes(merged, theirs)
+			}
+		}
+		value = merged
+	}
+	if err == nil {
+		raw, err = sjson.SetRawBytes(raw, path, value)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write usage: %w", err)
+	}
+	return raw, nil
+}
+
+// usageChunk is the chunk that ends a stream whose client wants usage.
+func (r *reading) usageChunk(j *job) ([]byte, error) {
+	raw := []byte(`{"object":"chat.completion.chunk","choices":[]}`)
+	var err error
+	for _, key := range []string{"id", "created", "model", "service_tier", "system_fingerprint"} {
+		if v := r.head.Get(key); v.Exists() && err == nil {
+			raw, err = sjson.SetRawBytes(raw, key, []byte(v.Raw))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write usage chunk: %w", err)
+	}
+	return r.withUsage(j.rename(raw), "usage")
+}

@@ -1,0 +1,182 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/models"
+)
+
+// Stream is a completion on its way to one client, in OpenAI's sequence: chunks
+// with deltas, one with the finish reason, and, when the client asked for it,
+// one with the usage and no choices. It is for one goroutine.
+type Stream struct {
+	job        *job
+	wantsUsage bool
+
+	upstream providers.Stream
+	held     []*models.ChatCompletionChunk // finish chunks, until the usage is settled
+	ready    []*models.ChatCompletionChunk // to be handed out
+	sequence int
+	done     bool
+}
+
+// Next waits for the next chunk and gives io.EOF after the last. A failure comes
+// as a last chunk with Err set. Before the first chunk it may ask one channel
+// after the other; after it there is no second upstream: a text must not be
+// begun twice.
+func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
+	for len(s.ready) == 0 {
+		switch {
+		case s.done:
+			return nil, io.EOF
+		case s.upstream == nil:
+			s.connect()
+		default:
+			s.take(s.upstream.Next())
+		}
+	}
+	c := s.ready[0]
+	s.ready = s.ready[1:]
+	c.Sequence = s.sequence
+	s.sequence++
+	return c, nil
+}
+
+// Close gives up what is left: it cancels the upstream and accounts for what
+// was produced.
+func (s *Stream) Close() error {
+	s.ready = nil
+	if s.done {
+		return nil
+	}
+	s.job.cancel()
+	err := s.job.settle(context.Canceled)
+	s.finish()
+	return err
+}
+
+// connect asks channels until one begins to answer.
+func (s *Stream) connect() {
+	j := s.job
+	for {
+		if err := j.next(); err != nil {
+			s.fail(err)
+			return
+		}
+		began := time.Now()
+		up, err := j.attempt.Provider.Stream(j.ctx, providers.Request{Input: j.in, Model: j.attempt.Model})
+		var chunk *models.ChatCompletionChunk
+		if err == nil {
+			j.read.accepted = true
+			if chunk, err = up.Next(); errors.Is(err, io.EOF) {
+				err = &providers.Error{Class: providers.Malformed, Message: "The upstream answered nothing."}
+			}
+			if err != nil {
+				j.read.accepted = j.ctx.Err() != nil
+				_ = up.Close()
+			}
+		}
+		j.waited += time.Since(began)
+		if err == nil {
+			s.upstream = up
+			j.firstByte()
+			s.take(chunk, nil)
+			return
+		}
+		if err := j.failed(err); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+}
+
+// take deals with what the upstream said next.
+func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
+	j := s.job
+	switch {
+	case errors.Is(err, io.EOF):
+		s.complete()
+		return
+	case err != nil:
+		s.breakOff(err)
+		return
+	}
+	raw, err := chunk.JSON()
+	if err != nil {
+		s.breakOff(err)
+		return
+	}
+	raw, keep := j.read.chunk(raw, s.wantsUsage)
+	if !keep {
+		return
+	}
+	chunk.SetJSON(j.rename(raw))
+	if j.viewer.IsAdmin() {
+		chunk.ChannelID = j.attempt.ChannelID
+	}
+	if j.read.finished {
+		s.held = append(s.held, chunk)
+		return
+	}
+	s.ready = append(append(s.ready, s.held...), chunk)
+	s.held = nil
+}
+
+// complete ends a stream that the upstream ended properly. The record is
+// committed before the chunks that end the answer go out: a completion that a
+// client saw whole is in the ledger, whatever dies next.
+func (s *Stream) complete() {
+	j := s.job
+	if err := j.settle(nil); err != nil {
+		s.fail(err)
+		return
+	}
+	if s.wantsUsage {
+		raw, err := j.read.usageChunk(j)
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		s.held = append(s.held, models.RawChunk(raw))
+	}
+	s.ready = append(s.ready, s.held...)
+	if n := len(s.ready); n > 0 {
+		s.ready[n-1].Usage = j.read.usage
+	}
+	s.finish()
+}
+
+// breakOff ends a stream that failed after its first chunk.
+func (s *Stream) breakOff(err error) {
+	j := s.job
+	if err := j.failed(err); err != nil {
+		s.fail(err)
+		return
+	}
+	s.fail(public(j.last))
+}
+
+// fail ends the stream with a failure that the client sees.
+func (s *Stream) fail(err error) {
+	e, _ := models.AsError(s.job.end(err))
+	if s.sequence > 0 || len(s.ready) > 0 {
+		final := *e
+		final.Final = true // part of the answer is out: a retry would begin another
+		e = &final
+	}
+	s.ready = append(s.ready, models.FailedChunk(e))
+	s.finish()
+}
+
+// finish releases everything.
+func (s *Stream) finish() {
+	s.done, s.held = true, nil
+	if s.upstream != nil {
+		_ = s.upstream.Close()
+	}
+	s.job.close()
+}
