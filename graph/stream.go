@@ -1,0 +1,88 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/rs/zerolog"
+
+	"github.com/coaidev/coai/models"
+)
+
+// streamBuffer is how many chunks may wait for a slow client. Beyond it the
+// client slows its own upstream.
+const streamBuffer = 16
+
+// pump moves a stream into a channel from one goroutine, which ends with the
+// stream or with ctx. A failure, and a panic too, becomes the last chunk. The
+// stream is closed, and so accounted for, before the channel is.
+func pump(ctx context.Context, next func() (*models.ChatCompletionChunk, error), done func() error) <-chan *models.ChatCompletionChunk {
+	out := make(chan *models.ChatCompletionChunk, streamBuffer)
+	go func() {
+		defer close(out)
+		failure := drain(ctx, next, out)
+		if err := shut(done); err != nil {
+			zerolog.Ctx(ctx).Error().Err(err).Msg("close stream")
+		}
+		if failure != nil {
+			send(ctx, out, failure)
+		}
+	}()
+	return out
+}
+
+// drain sends the stream's chunks. It returns the chunk that reports how the
+// stream failed, if it did and the stream did not report it itself.
+func drain(ctx context.Context, next func() (*models.ChatCompletionChunk, error), out chan<- *models.ChatCompletionChunk) (failure *models.ChatCompletionChunk) {
+	sequence := 0
+	defer func() {
+		if p := recover(); p != nil {
+			failure = failed(ctx, sequence, fmt.Errorf("panic in stream: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	for {
+		chunk, err := next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return failed(ctx, sequence, err)
+		}
+		sequence = chunk.Sequence + 1
+		if !send(ctx, out, chunk) {
+			return nil
+		}
+	}
+}
+
+func failed(ctx context.Context, sequence int, err error) *models.ChatCompletionChunk {
+	e, known := models.AsError(err)
+	if !known {
+		zerolog.Ctx(ctx).Error().Err(err).Msg("stream failed")
+	}
+	chunk := models.FailedChunk(e)
+	chunk.Sequence = sequence
+	return chunk
+}
+
+func send(ctx context.Context, out chan<- *models.ChatCompletionChunk, chunk *models.ChatCompletionChunk) bool {
+	select {
+	case out <- chunk:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// shut closes the stream even when it is in a state that makes closing panic.
+func shut(done func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return done()
+}

@@ -1,0 +1,24 @@
+package graph
+
+import (
+	"context"
+	"time"
+
+	"github.com/coaidev/coai/models"
+)
+
+func (r query) Viewer(ctx context.Context) (*models.User, error) {
+	return r.accounts.Viewer(ctx, viewer(ctx))
+}
+
+func (r mutation) UpdateViewer(ctx context.Context, in models.UpdateViewerInput) (*models.UpdateViewerPayload, error) {
+	return settle(r.accounts.UpdateViewer(ctx, viewer(ctx), in))
+}
+
+func (r user) Usage(ctx context.Context, u *models.User) (*models.UsageSummary, error) {
+	return r.usage.Summary(ctx, u.ID, time.Now())
+}
+
+func (r user) Plan(ctx context.Context, u *models.User) (*models.Plan, error) {
+	return r.accounts.Plan(ctx, u.Tier)
+}

@@ -1,0 +1,49 @@
+package rest
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/coaidev/coai/graph"
+	"github.com/coaidev/coai/models"
+)
+
+// createChatCompletion answers whole, or as a stream when the client asks for one.
+// https://platform.openai.com/docs/api-reference/chat/create
+func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) error {
+	start := time.Now()
+	body, err := h.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		return emptyBody()
+	}
+	in := models.ChatCompletionInput{Raw: body}
+	if err := unmarshal(body, &in, passUnknown); err != nil {
+		return err
+	}
+	if in.Streams() {
+		return h.streamChatCompletion(w, r, in)
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().CreateChatCompletion(r.Context(), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	answer, err := done.ChatCompletion.JSON()
+	if err != nil {
+		return err //nolint:wrapcheck // the model's own words
+	}
+	setChannel(w.Header(), done.ChatCompletion.ChannelID)
+	w.Header().Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
+	writeBytes(w, http.StatusOK, answer)
+	return nil
+}
+
+// setChannel names the channel that answered, to those who may know.
+func setChannel(h http.Header, channelID string) {
+	if channelID != "" {
+		h.Set("X-Coai-Channel", channelID)
+	}
+}

@@ -1,0 +1,43 @@
+package rest
+
+import (
+	"net/http"
+
+	"github.com/coaidev/coai/graph"
+	"github.com/coaidev/coai/models"
+)
+
+func (h *handler) retrieveViewer(w http.ResponseWriter, r *http.Request) error {
+	u, err := h.resolver.Query().Viewer(r.Context())
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return h.writeUser(w, r, u)
+}
+
+func (h *handler) updateViewer(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[models.UpdateViewerInput](h, w, r)
+	if err != nil {
+		return err
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().UpdateViewer(r.Context(), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return h.writeUser(w, r, done.Viewer)
+}
+
+func (h *handler) writeUser(w http.ResponseWriter, r *http.Request, u *models.User) error {
+	summary, err := h.resolver.User().Usage(r.Context(), u)
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	plan, err := h.resolver.User().Plan(r.Context(), u)
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	return writeJSON(w, &userView{
+		Object: "user", User: u, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt, Usage: summary,
+		Limits: limitsView{plan.RequestsPerMinute, plan.RequestsPerHour, plan.RequestsPerDay},
+	})
+}

@@ -1,0 +1,121 @@
+package rest
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/coaidev/coai/models"
+)
+
+// The views embed a model and add what OpenAI spells otherwise. Times become
+// Unix seconds: see marshalers.
+
+type modelView struct {
+	Object string `json:"object"`
+	*models.Model
+	Created int64        `json:"created"` // 0: nobody has described the model
+	Pricing *pricingView `json:"pricing"`
+}
+
+type pricingView struct {
+	Unit       string        `json:"unit"`
+	Prompt     models.Money  `json:"prompt"`
+	Completion models.Money  `json:"completion"`
+	CachedRead *models.Money `json:"cached_read"` // null: as the prompt
+}
+
+func viewModel(m *models.Model) any {
+	v := &modelView{Object: "model", Model: m}
+	if m.CreatedAt != nil {
+		v.Created = m.CreatedAt.Unix()
+	}
+	if p := m.Pricing; p != nil {
+		v.Pricing = &pricingView{Unit: "per_million_tokens", Prompt: models.USD(p.Prompt), Completion: models.USD(p.Completion)}
+		if p.CachedRead != nil {
+			cached := models.USD(*p.CachedRead)
+			v.Pricing.CachedRead = &cached
+		}
+	}
+	return v
+}
+
+type apiKeyView struct {
+	Object string `json:"object"`
+	*models.APIKey
+	CreatedAt         time.Time  `json:"created_at"`
+	ExpiresAt         *time.Time `json:"expires_at"`
+	LastUsedAt        *time.Time `json:"last_used_at"`
+	RevokedAt         *time.Time `json:"revoked_at"`
+	PreviousExpiresAt *time.Time `json:"previous_expires_at"`
+	Secret            *string    `json:"secret,omitzero"` // when it is made or rotated
+}
+
+func viewAPIKey(k *models.APIKey) any { return viewAPIKeySecret(k, nil) }
+
+func viewAPIKeySecret(k *models.APIKey, secret *string) any {
+	return &apiKeyView{
+		Object: "api_key", APIKey: k, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt,
+		RevokedAt: k.RevokedAt, PreviousExpiresAt: k.PreviousExpiresAt, Secret: secret,
+	}
+}
+
+type channelView struct {
+	Object string `json:"object"`
+	*models.Channel
+	Status    models.ChannelStatus `json:"status"`
+	CreatedAt time.Time            `json:"created_at"`
+	UpdatedAt time.Time            `json:"updated_at"`
+}
+
+func viewChannel(c *models.Channel) any {
+	return &channelView{Object: "channel", Channel: c, Status: c.Status(), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt}
+}
+
+type userView struct {
+	Object string `json:"object"`
+	*models.User
+	CreatedAt time.Time            `json:"created_at"`
+	UpdatedAt time.Time            `json:"updated_at"`
+	Usage     *models.UsageSummary `json:"usage"`
+	Limits    limitsView           `json:"limits"`
+}
+
+type limitsView struct {
+	RequestsPerMinute int `json:"requests_per_minute"`
+	RequestsPerHour   int `json:"requests_per_hour"`
+	RequestsPerDay    int `json:"requests_per_day"`
+}
+
+type deletedView struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Deleted bool   `json:"deleted"`
+}
+
+// writeJSON answers 200 with a view.
+func writeJSON(w http.ResponseWriter, view any) error {
+	b, err := json.Marshal(view, json.WithMarshalers(marshalers), json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return err //nolint:wrapcheck // shown as internal; the text names the type
+	}
+	writeBytes(w, http.StatusOK, b)
+	return nil
+}
+
+// writeBytes answers with JSON. A client that takes less than 32 KiB a second
+// is cut off.
+func writeBytes(w http.ResponseWriter, status int, b []byte) {
+	const slowest = 32 << 10
+	patience := writeTimeout + time.Duration(len(b)/slowest)*time.Second
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) // a writer without deadlines is one in a test
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client has left when this fails
+}
