@@ -1,0 +1,95 @@
+// Package app puts the product together: its settings, the wiring of all
+// packages, start and stop. It is the only package that reads the environment.
+package app
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config holds all settings. A setting is taken from its flag, else its
+// environment variable, else the YAML file, else its default. [Load] fills it
+// in; the table in the README is made from the tags.
+//
+// The tags: env, flag and yaml name the setting in its three sources (empty:
+// not settable there); default and help are for people and programs; group is
+// the heading in the help; secret is "value" when the value is never shown, and
+// "url" when only a password in it is; check names a rule of check.go.
+type Config struct {
+	// Addr is where the server listens.
+	Addr string `group:"Serving" env:"COAI_ADDR" flag:"addr" yaml:"addr" default:"127.0.0.1:8080" check:"addr" help:"Address to listen on, host:port. Port 0 takes a free one."`
+	// MetricsAddr is where Prometheus metrics and the health checks are served apart from the API.
+	MetricsAddr string `group:"Serving" env:"COAI_METRICS_ADDR" flag:"metrics-addr" yaml:"metrics_addr" check:"addr" help:"Separate address for /metrics, /healthz and /readyz. Empty: they are served beside the API."`
+	// CORSOrigins are the web origins whose pages may call the API.
+	CORSOrigins []string `group:"Serving" env:"COAI_CORS_ORIGINS" flag:"cors-origins" yaml:"cors_origins" default:"*" check:"origins" help:"Web origins whose pages may call the API (comma-separated), or * for any. Cookies are never accepted across origins."`
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix `group:"Serving" env:"COAI_TRUSTED_PROXIES" flag:"trusted-proxies" yaml:"trusted_proxies" help:"Networks (CIDR, comma-separated) of reverse proxies whose X-Forwarded-For is believed."`
+	// MaxBody is the largest request body.
+	MaxBody Size `group:"Serving" env:"COAI_MAX_BODY" flag:"max-body" yaml:"max_body" default:"20MiB" check:"positive" help:"Largest request body."`
+	// CompletionTimeout bounds a whole completion.
+	CompletionTimeout time.Duration `group:"Serving" env:"COAI_COMPLETION_TIMEOUT" flag:"completion-timeout" yaml:"completion_timeout" default:"10m" check:"positive" help:"Longest time for a whole completion, failover included."`
+	// ShutdownTimeout is how long running requests may go on after a stop was asked for.
+	ShutdownTimeout time.Duration `group:"Serving" env:"COAI_SHUTDOWN_TIMEOUT" flag:"shutdown-timeout" yaml:"shutdown_timeout" default:"30s" check:"positive" help:"How long running requests and streams may go on after SIGTERM."`
+	// Worker says whether a serving process runs periodic jobs too.
+	Worker bool `group:"Serving" env:"COAI_WORKER" flag:"worker" yaml:"worker" default:"true" help:"Run periodic jobs in the serving process too. Turn it off where 'coai worker' runs."`
+
+	// DataDir holds the SQLite database, the master key and the lock file.
+	DataDir string `group:"Storage" env:"COAI_DATA_DIR" flag:"data-dir" yaml:"data_dir" default:"./data" help:"Directory of the embedded database and the generated master key."`
+	// DatabaseURL says which database holds all records; empty is a SQLite file in DataDir.
+	DatabaseURL string `group:"Storage" env:"COAI_DATABASE_URL" flag:"database-url" yaml:"database_url" secret:"url" check:"database" help:"sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Empty: coai.db in the data directory."`
+	// RedisURL says which Redis carries tasks and rate limits; empty is one inside the process.
+	RedisURL string `group:"Storage" env:"COAI_REDIS_URL" flag:"redis-url" yaml:"redis_url" secret:"url" check:"redis" help:"redis:// or rediss:// URL. Empty: embedded in the process, for a single one."`
+	// AutoMigrate says whether a start brings the database schema up to date.
+	AutoMigrate bool `group:"Storage" env:"COAI_AUTO_MIGRATE" flag:"auto-migrate" yaml:"auto_migrate" default:"true" help:"Bring the database schema up to date at start. If off, run 'coai migrate' before."`
+	// UsageRetention is how long usage records are kept.
+	UsageRetention time.Duration `group:"Storage" env:"COAI_USAGE_RETENTION" flag:"usage-retention" yaml:"usage_retention" default:"0" check:"not-negative" help:"How long usage records are kept, such as 8760h. 0 keeps them for ever."`
+	// KeyRetention is how long dead API keys are kept.
+	KeyRetention time.Duration `group:"Storage" env:"COAI_KEY_RETENTION" flag:"key-retention" yaml:"key_retention" default:"2160h" check:"positive" help:"How long API keys are kept after they expired or were revoked."`
+
+	// BootstrapAdminKey is a fixed API key of the first admin, for automation.
+	BootstrapAdminKey string `group:"Security" env:"COAI_BOOTSTRAP_ADMIN_KEY" yaml:"bootstrap_admin_key" secret:"value" check:"bootstrap-key" help:"A fixed API key for the first admin, for automation: 24 or more printable characters. Empty: one is generated and printed at the first start."`
+	// MasterKey encrypts the credentials of channels.
+	MasterKey string `group:"Security" env:"COAI_MASTER_KEY" yaml:"master_key" secret:"value" check:"master-key" help:"Encrypts the channels' credentials: 32 bytes in base64 or hex, equal in all processes. Empty: master.key in the data directory, generated when absent."`
+	// AllowPrivateNetworks says which private addresses channels may reach.
+	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
+	// OpenAIAPIKey makes a channel at the first start.
+	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
+
+	// LogLevel is the least severe level that is logged.
+	LogLevel string `group:"Telemetry" env:"COAI_LOG_LEVEL" flag:"log-level" yaml:"log_level" default:"info" oneof:"trace,debug,info,warn,error" help:"Least severe level to log."`
+	// LogFormat is how log lines look.
+	LogFormat string `group:"Telemetry" env:"COAI_LOG_FORMAT" flag:"log-format" yaml:"log_format" default:"auto" oneof:"auto,json,console" help:"Form of log lines; auto is console on a terminal and json elsewhere."`
+	// OTLPEndpoint is where traces go.
+	OTLPEndpoint string `group:"Telemetry" env:"COAI_OTLP_ENDPOINT" flag:"otlp-endpoint" yaml:"otlp_endpoint" secret:"url" check:"http-url" help:"OpenTelemetry collector for traces (OTLP over HTTP), such as http://localhost:4318/v1/traces. Empty: no traces."`
+
+	// GOGC paces the garbage collector.
+	GOGC int `group:"Runtime" env:"COAI_GOGC" flag:"gogc" yaml:"gogc" default:"400" check:"positive" help:"Heap growth in percent between garbage collections. The GOGC variable goes first."`
+	// MemoryLimit is the soft limit of the Go runtime.
+	MemoryLimit Size `group:"Runtime" env:"COAI_MEMORY_LIMIT" flag:"memory-limit" yaml:"memory_limit" default:"" check:"not-negative" help:"Soft memory limit, such as 2GiB. Empty: 80 % of the container's or host's memory. The GOMEMLIMIT variable goes first."`
+
+	origins  map[string]string // env name -> where the value comes from
+	warnings []string
+	hasGOGC  bool
+	hasLimit bool
+}
+
+// Warnings are what [Load] found odd but not wrong, such as unknown COAI_*
+// variables.
+func (c *Config) Warnings() []string { return c.warnings }
+
+// Database is the database's URL, the default resolved.
+func (c *Config) Database() string {
+	if c.DatabaseURL != "" {
+		return c.DatabaseURL
+	}
+	return "sqlite:" + filepath.Join(c.DataDir, "coai.db")
+}
+
+// embeddedDatabase says whether the database is a file that one serving
+// process has for itself.
+func (c *Config) embeddedDatabase() bool { return strings.HasPrefix(c.Database(), "sqlite:") }
+
+// masterKeyFile is where a generated master key is kept.
+func (c *Config) masterKeyFile() string { return filepath.Join(c.DataDir, "master.key") }

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/safehttp"
+	"github.com/coaidev/coai/internal/sealed"
+	"github.com/coaidev/coai/internal/server"
+	"github.com/coaidev/coai/internal/storage"
+	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/jobs"
+)
+
+// closeTimeout bounds [App.Close] after the requests have ended: flushing the
+// ledger, the spans, and the connections.
+const closeTimeout = 15 * time.Second
+
+// core is what all kinds of processes share: settings, records, and the order
+// in which things are closed.
+type core struct {
+	cfg      *Config
+	log      zerolog.Logger
+	db       *storage.DB
+	accounts *accounts.Service
+
+	closers   []closer // the last one first
+	closeOnce sync.Once
+	closeErr  error
+}
+
+type closer struct {
+	what  string
+	close func(context.Context) error
+}
+
+// openCore opens the database and brings its schema up to date. On failure
+// nothing stays open; a caller that fails later calls close.
+func openCore(ctx context.Context, cfg *Config, log zerolog.Logger, migrate bool) (*core, error) {
+	c := &core{cfg: cfg, log: log}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	db, err := storage.Open(ctx, cfg.Database())
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	c.onClose("database", func(context.Context) error { return db.Close() })
+	c.db = db
+	if migrate {
+		if err := c.migrate(ctx); err != nil {
+			return nil, errors.Join(err, c.close(ctx))
+		}
+	}
+	c.accounts = accounts.New(db, accounts.Config{BootstrapKey: cfg.BootstrapAdminKey})
+	return c, nil
+}
+
+func (c *core) migrate(ctx context.Context) error {
+	if !c.cfg.AutoMigrate {
+		return c.requireMigrated(ctx)
+	}
+	applied, err := c.db.Migrate(ctx)
+	if err != nil {
+		return fmt.Errorf("bring the database schema up to date: %w", err)
+	}
+	if applied > 0 {
+		c.log.Info().Int("migrations", applied).Str("database", c.db.Dialect()).Msg("database schema brought up to date")
+	}
+	return nil
+}
+
+func (c *core) requireMigrated(ctx context.Context) error {
+	list, err := c.db.MigrationStatus(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state of the database schema: %w", err)
+	}
+	for _, m := range list {
+		if m.AppliedAt == nil {
+			return fmt.Errorf("the database schema lacks migration %d (%s), and COAI_AUTO_MIGRATE is off: run 'coai migrate'", m.Version, m.Name)
+		}
+	}
+	return nil
+}
+
+// registry makes the channel registry, with the master key that its
+// credentials are sealed with.
+func (c *core) registry() (*channels.Registry, error) {
+	if c.cfg.MasterKey == "" && !c.cfg.embeddedDatabase() {
+		c.log.Warn().Str("file", c.cfg.masterKeyFile()).
+			Msg("COAI_MASTER_KEY is not set: processes on other machines cannot read channel credentials sealed with this file's key")
+	}
+	key, err := sealed.LoadKey(c.cfg.MasterKey, c.cfg.masterKeyFile())
+	if err != nil {
+		return nil, fmt.Errorf("load the master key: %w", err)
+	}
+	box, err := sealed.New(key)
+	if err != nil {
+		return nil, fmt.Errorf("use the master key: %w", err)
+	}
+	policy, err := safehttp.ParsePolicy(c.cfg.AllowPrivateNetworks, true)
+	if err != nil {
+		return nil, fmt.Errorf("read COAI_ALLOW_PRIVATE_NETWORKS: %w", err)
+	}
+	reg := channels.New(c.db, box, channels.Config{Policy: policy}, c.log)
+	c.onClose("channels", func(context.Context) error { reg.Close(); return nil })
+	return reg, nil
+}
+
+// redis opens the configured Redis, or the embedded one.
+func (c *core) redis(ctx context.Context) (*storage.Redis, error) {
+	rds, err := storage.OpenRedis(ctx, c.cfg.RedisURL)
+	if err != nil {
+		return nil, fmt.Errorf("open Redis: %w", err)
+	}
+	c.onClose("Redis", func(context.Context) error { return rds.Close() })
+	return rds, nil
+}
+
+func (c *core) ledger() *usage.Ledger {
+	l := usage.New(c.db, c.log)
+	c.onClose("usage ledger", l.Close)
+	return l
+}
+
+func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
+	tel, err := newTelemetry(ctx, c.cfg.OTLPEndpoint, BuildVersion().Version)
+	if err != nil {
+		return nil, err
+	}
+	c.onClose("telemetry", tel.close)
+	return tel, nil
+}
+
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, tel *telemetry) *jobs.Runner {
+	return jobs.New(rds, c.db, jobs.Deps{
+		Accounts: c.accounts, Usage: ledger, Meter: tel.meter,
+		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
+	}, c.log)
+}
+
+// checks are the parts that /readyz reports. Without its database the product
+// can do nothing; without Redis limits are counted in each process alone.
+func (c *core) checks(rds *storage.Redis) []server.Check {
+	list := []server.Check{{Name: "database", Vital: true, Probe: c.db.Ping}}
+	if !rds.Embedded {
+		list = append(list, server.Check{Name: "redis", Probe: func(ctx context.Context) error {
+			return rds.Client.Ping(ctx).Err()
+		}})
+	}
+	return list
+}
+
+func (c *core) onClose(what string, fn func(context.Context) error) {
+	c.closers = append(c.closers, closer{what, fn})
+}
+
+// close closes everything, the newest first, once.
+func (c *core) close(ctx context.Context) error {
+	c.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		for _, part := range slices.Backward(c.closers) {
+			if err := part.close(ctx); err != nil {
+				c.closeErr = errors.Join(c.closeErr, fmt.Errorf("close the %s: %w", part.what, err))
+			}
+		}
+	})
+	return c.closeErr
+}

@@ -1,0 +1,57 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/coaidev/coai/internal/storage"
+)
+
+// leasePrefix begins the names of the leases of slots.
+const leasePrefix = "job:"
+
+// schedule is all periodic work.
+func schedule(db *storage.DB, d Deps) []job {
+	return []job{{
+		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
+		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
+	}}
+}
+
+// housekeeping closes usage records that lost their process and deletes what
+// is past its time. A failing part does not keep the others from running.
+func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) error {
+	recovered, errRecover := d.Usage.Recover(ctx, now)
+	keys, errKeys := d.Accounts.Purge(ctx, now.Add(-d.KeyRetention))
+	var records int
+	var errRecords error
+	if d.UsageRetention > 0 {
+		records, errRecords = d.Usage.Purge(ctx, now.Add(-d.UsageRetention))
+	}
+	errLeases := purgeLeases(ctx, db, now)
+	if recovered+keys+records > 0 {
+		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
+			Int("deleted_usage_records", records).Msg("housekeeping")
+	}
+	return errors.Join(
+		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
+		wrap("delete old usage records", errRecords), wrap("delete old leases", errLeases))
+}
+
+// purgeLeases deletes the leases of slots that are long over.
+func purgeLeases(ctx context.Context, db *storage.DB, now time.Time) error {
+	_, err := db.Write().NewDelete().Table("leases").
+		Where("name LIKE ?", leasePrefix+"%").Where("expires_at < ?", now.UTC()).Exec(ctx)
+	return err
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
