@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -37,12 +36,12 @@ var marshalers = json.MarshalToFunc(func(enc *jsontext.Encoder, t time.Time) err
 
 // omittable tells an absent field from null.
 func omittable[T any]() *json.Unmarshalers {
-	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, o *graphql.Omittable[T]) error {
+	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, o *models.Omittable[T]) error {
 		var v T
 		if err := json.UnmarshalDecode(dec, &v); err != nil {
 			return err //nolint:wrapcheck // explainJSON reads it
 		}
-		*o = graphql.OmittableOf(v)
+		*o = models.OmittableOf(v)
 		return nil
 	})
 }

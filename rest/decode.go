@@ -128,7 +128,7 @@ func readAll(r io.Reader, declared int64) ([]byte, error) {
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if err == io.EOF { //nolint:errorlint // Readers give io.EOF itself
+		if err == io.EOF {
 			return buf, nil
 		}
 		if err != nil {

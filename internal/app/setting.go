@@ -15,7 +15,7 @@ import (
 // decimal units kB, MB, GB.
 type Size int64
 
-var sizeUnits = []struct {
+var sizeUnits = []struct { //nolint:gochecknoglobals // a constant table
 	suffix string
 	bytes  int64
 }{

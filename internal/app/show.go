@@ -56,9 +56,9 @@ func (c *Config) EffectiveSettings() []EffectiveSetting {
 func (c *Config) Effective() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE")
+	_, _ = fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE")
 	for _, s := range c.EffectiveSettings() {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Value, s.Source)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, s.Value, s.Source)
 	}
 	_ = w.Flush() // to memory, cannot fail
 	return b.String()

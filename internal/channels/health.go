@@ -62,6 +62,13 @@ func blames(err error) bool {
 	return errors.As(err, &e) && e.Blames()
 }
 
+// cooldown is how much longer the upstream asked to be left alone.
+func (h *health) cooldown(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cooldownEnds.Sub(now)
+}
+
 // admit takes a place in the channel's limits and its breaker, or neither.
 func (h *health) admit(limits *models.ChannelLimits, now time.Time) (done func(error), ok bool) {
 	h.mu.Lock()

@@ -50,6 +50,9 @@ func (t *tier) order() []*upstream {
 // one goroutine.
 type Route struct {
 	Model *models.Model // what was asked for, aliases resolved
+	// Cooldown is how long until the first of the channels that were passed over,
+	// because their upstream had asked for it, may be asked again; zero: none was.
+	Cooldown time.Duration
 
 	route *route
 	tier  int
@@ -82,8 +85,12 @@ func (p *Route) Next() *Attempt {
 		for len(p.rest) > 0 {
 			u := p.rest[0]
 			p.rest = p.rest[1:]
-			if a := u.attempt(p.Model.Name, p.now()); a != nil {
+			now := p.now()
+			if a := u.attempt(p.Model.Name, now); a != nil {
 				return a
+			}
+			if left := u.health.cooldown(now); left > 0 && (p.Cooldown == 0 || left < p.Cooldown) {
+				p.Cooldown = left
 			}
 		}
 		if p.tier == len(p.route.tiers) {

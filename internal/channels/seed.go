@@ -34,7 +34,7 @@ func (r *Registry) Seed(ctx context.Context, found Upstreams) error {
 		if err := storage.Bump(ctx, tx, topic); err != nil { // first: it makes a second process wait, and then see the seed
 			return err
 		}
-		if any, err := tx.NewSelect().Model((*models.Channel)(nil)).Exists(ctx); err != nil || any {
+		if found, err := tx.NewSelect().Model((*models.Channel)(nil)).Exists(ctx); err != nil || found {
 			return err
 		}
 		return r.seed(ctx, tx, found)

@@ -58,8 +58,11 @@ func (j *job) close() {
 func (j *job) next() error {
 	a := j.route.Next()
 	if a == nil {
-		if j.last != nil {
+		switch {
+		case j.last != nil:
 			return public(j.last)
+		case j.route.Cooldown > 0:
+			return public(&providers.Error{Class: providers.RateLimited, Retry: j.route.Cooldown})
 		}
 		e := models.Unavailable(models.CodeNoHealthyChannel, "No channel for the model '%s' is available now. Try again later.", j.in.Model)
 		e.Retry = 5 * time.Second

@@ -72,7 +72,7 @@ func (s *Stream) connect() {
 		var chunk *models.ChatCompletionChunk
 		if err == nil {
 			j.read.accepted = true
-			if chunk, err = up.Next(); errors.Is(err, io.EOF) {
+			if chunk, err = up.Next(); ended(err) {
 				err = &providers.Error{Class: providers.Malformed, Message: "The upstream answered nothing."}
 			}
 			if err != nil {
@@ -98,7 +98,7 @@ func (s *Stream) connect() {
 func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 	j := s.job
 	switch {
-	case errors.Is(err, io.EOF):
+	case ended(err):
 		s.complete()
 		return
 	case err != nil:
@@ -124,6 +124,13 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 	}
 	s.ready = append(append(s.ready, s.held...), chunk)
 	s.held = nil
+}
+
+// ended says whether the upstream ended the answer properly. A failure whose
+// cause is an early end of the body is not that.
+func ended(err error) bool {
+	var failure *providers.Error
+	return errors.Is(err, io.EOF) && !errors.As(err, &failure)
 }
 
 // complete ends a stream that the upstream ended properly. The record is

@@ -114,8 +114,7 @@ func TestEchoAnswersOverEveryFace(t *testing.T) {
 			}
 		})
 		t.Run("REST stream", func(t *testing.T) {
-			res := p.Open(t.Context(), "POST", "/v1/chat/completions", key, ask("echo", object{"stream": true}))
-			events := coaitest.NewEventStream(t, res).All()
+			events := coaitest.NewEventStream(t, p.Open(t.Context(), "POST", "/v1/chat/completions", key, ask("echo", object{"stream": true}))).All()
 			text := ""
 			for _, e := range events[:len(events)-1] {
 				if strings.Contains(e, `"usage"`) {
@@ -190,7 +189,7 @@ func TestBytesPassThroughToCompatibleUpstreams(t *testing.T) {
 	p.GraphQL(coaitest.AdminKey, `mutation { saveModel(input: {name: "gpt-test", pricing: {prompt: "0.15", completion: "0.6"}}) { userErrors { message } } }`, nil, nil)
 	key := p.UserKey(nil)
 
-	const body = `{ "model":"gpt-test", "x_unknown": {"zeta":1,"alpha":[1.50,2e3]}, "messages":[{"role":"user","content":"é\u00e9"}], "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"zeta":{},"alpha":{}}}}}] }`
+	const body = `{"model":"gpt-test","x_unknown":{"zeta":1, "alpha":[1.50,2e3]},"messages":[{"role":"user","content":"é\u00e9"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"zeta":{},"alpha":{}}}}}]}`
 	res := p.Do("POST", "/v1/chat/completions", key, body)
 	call := up.Calls()[0]
 	if want := strings.Replace(body, `"model":"gpt-test"`, `"model":"vendor/gpt"`, 1); string(call.Body) != want {

@@ -3,6 +3,7 @@ package coaitest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -37,7 +38,7 @@ func NewEventStream(t testing.TB, res *http.Response) *EventStream {
 func (s *EventStream) Next() (data string, ok bool) {
 	s.t.Helper()
 	e, err := s.reader.Next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return "", false
 	}
 	if err != nil {
@@ -75,7 +76,7 @@ type SocketMessage struct {
 func (p *Product) Socket(key string) *Socket {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
-	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.URL, "http")+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	conn, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(p.URL, "http")+"/graphql", &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}}) //nolint:bodyclose // Dial documents that it needs none
 	if err != nil {
 		cancel()
 		p.t.Fatal(err)

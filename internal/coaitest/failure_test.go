@@ -52,7 +52,7 @@ func TestClientThatLeavesIsAccounted(t *testing.T) {
 			asked := make(chan struct{})
 			up.Then(func(_ http.ResponseWriter, c *coaitest.Call) { close(asked); wait(c) })
 			ctx, leave := context.WithCancel(t.Context())
-			req, _ := http.NewRequestWithContext(ctx, "POST", p.URL+"/v1/chat/completions", strings.NewReader(`{"model":"gpt-test","messages":[{"role":"user","content":"hi"}]}`))
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/v1/chat/completions", strings.NewReader(`{"model":"gpt-test","messages":[{"role":"user","content":"hi"}]}`))
 			req.Header.Set("Authorization", "Bearer "+key)
 			req.Header.Set("Content-Type", "application/json")
 			failed := make(chan error, 1)
@@ -153,6 +153,9 @@ func TestNoSecondUpstreamAfterTheFirstByte(t *testing.T) {
 			p.Channel(coaitest.NewUpstream(t, cut), object{"priority": 1, "settings": object{"idle_timeout_ms": 300}})
 			key := p.UserKey(nil)
 			events := coaitest.NewEventStream(t, p.Open(t.Context(), "POST", "/v1/chat/completions", key, ask("gpt-test", object{"stream": true}))).All()
+			if events[len(events)-1] == "[DONE]" {
+				t.Fatalf("the stream claims to be whole: %v", events)
+			}
 			last := decode[chunk](t, events[len(events)-1])
 			if len(events) != 3 || last.Error == nil || last.Error.Code == "" || strings.Contains(strings.Join(events, ""), "again") {
 				t.Errorf("events: %v", events)
@@ -193,10 +196,10 @@ func TestUpstreamFaultsReachClientsAsTheTableSays(t *testing.T) {
 		"stalls":         {func(_ http.ResponseWriter, c *coaitest.Call) { <-c.Gone }, want{503, "upstream_timeout", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := coaitest.Start(t, coaitest.Backends{})
-			p.Channel(coaitest.NewUpstream(t, c.reply), object{"settings": object{"first_byte_timeout_ms": 300}})
-			key := p.UserKey(nil)
 			for _, stream := range []bool{false, true} {
+				p := coaitest.Start(t, coaitest.Backends{})
+				p.Channel(coaitest.NewUpstream(t, c.reply), object{"settings": object{"first_byte_timeout_ms": 300}})
+				key := p.UserKey(nil)
 				res := p.Do("POST", "/v1/chat/completions", key, ask("gpt-test", object{"stream": stream}))
 				e := res.Error(t)
 				param := ""
@@ -211,13 +214,15 @@ func TestUpstreamFaultsReachClientsAsTheTableSays(t *testing.T) {
 						t.Errorf("the client sees %s: %s", secret, res.Body)
 					}
 				}
-				if name == "429" && res.Header.Get("Retry-After") != "7" {
-					t.Errorf("Retry-After = %q", res.Header.Get("Retry-After"))
-				}
-			}
-			for _, r := range p.Usage(2) {
-				if r.ErrorCode != c.want.code || r.Cost != 0 || r.CompletionTokens != 0 {
+				if r := p.Usage(1)[0]; r.ErrorCode != c.want.code || r.Cost != 0 || r.CompletionTokens != 0 {
 					t.Errorf("record = %+v", r)
+				}
+				if name != "429" {
+					continue
+				}
+				again := p.Do("POST", "/v1/chat/completions", key, ask("gpt-test", nil)) // is not sent while the channel cools down
+				if first := res.Header.Get("Retry-After"); first != "7" || again.Error(t).Code != "overloaded" || again.Header.Get("Retry-After") == "" || len(p.Usage(1)) != 1 {
+					t.Errorf("Retry-After %q, then %d %s", first, again.Status, again.Body)
 				}
 			}
 		})

@@ -70,7 +70,7 @@ func Start(t *testing.T, b Backends, settings ...string) *Product {
 		t.Fatal(err)
 	}
 	p := &Product{t: t, Logs: new(Logs), done: make(chan error, 1), Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
-	ctx, stop := context.WithCancelCause(context.Background())
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(t.Context())) // Stop ends it, after the test
 	p.stop = stop
 	a, err := app.New(ctx, cfg, zerolog.New(p.Logs).Level(zerolog.DebugLevel))
 	if err != nil {

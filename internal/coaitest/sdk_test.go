@@ -3,6 +3,7 @@ package coaitest_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,11 +77,11 @@ func TestOpenAIGoSDK(t *testing.T) {
 			in.Model = "nothing"
 			_, err := client.Chat.Completions.New(t.Context(), in)
 			var e *openai.Error
-			if !errors.As(err, &e) || e.StatusCode != 404 || e.Code != "model_not_found" || e.Param != "model" {
+			if !errors.As(err, &e) || e.StatusCode != http.StatusNotFound || e.Code != "model_not_found" || e.Param != "model" {
 				t.Errorf("%v", err)
 			}
 			bad := openai.NewClient(option.WithBaseURL(p.URL+"/v1"), option.WithAPIKey("sk-none"), option.WithMaxRetries(0))
-			if _, err = bad.Models.List(t.Context()); !errors.As(err, &e) || e.StatusCode != 401 || e.Code != "invalid_api_key" {
+			if _, err = bad.Models.List(t.Context()); !errors.As(err, &e) || e.StatusCode != http.StatusUnauthorized || e.Code != "invalid_api_key" {
 				t.Errorf("%v", err)
 			}
 		})
@@ -91,7 +92,7 @@ func TestOpenAIGoSDK(t *testing.T) {
 			s := client.Chat.Completions.NewStreaming(ctx, in)
 			s.Next()
 			leave()
-			for s.Next() { //nolint:revive // reads what is left
+			for s.Next() { // reads what is left
 			}
 			if !errors.Is(s.Err(), context.Canceled) {
 				t.Errorf("%v", s.Err())

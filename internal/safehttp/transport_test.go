@@ -174,7 +174,7 @@ func TestTransportSpeaksHTTP2(t *testing.T) {
 
 func TestTransportRefusesOldTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // what is to be refused
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)

@@ -124,7 +124,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				x.status = http.StatusOK // net/http writes it when the handler has not
 			}
 			s.tel.end(ctx, span, x)
-			logExchange(zerolog.Ctx(ctx), x, id)
+			logExchange(zerolog.Ctx(ctx), x)
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -165,7 +165,7 @@ func (s *Server) errorWriter(x *exchange) func(http.ResponseWriter, *http.Reques
 	return x.mount.WriteError
 }
 
-func logExchange(log *zerolog.Logger, x *exchange, id string) {
+func logExchange(log *zerolog.Logger, x *exchange) {
 	level := zerolog.InfoLevel
 	switch {
 	case x.mount == nil:

@@ -62,7 +62,7 @@ func (c *child) ready(ask func() error) error {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			log, _ := os.ReadFile(filepath.Join(c.dir, "log")) //nolint:gosec // our own file
+			log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
 			c.stop()
 			return fmt.Errorf("it does not answer: %w\n%s", err, log)
 		}

@@ -23,7 +23,7 @@ func startPostgres(ctx context.Context) (*postgresServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "coaitest-postgres-") //nolint:usetesting // outlives the test
+	dir, err := os.MkdirTemp("", "coaitest-postgres-")
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func postgresPrograms() (string, error) {
 		folders = append(folders, found...)
 	}
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			folders = append([]string{filepath.Dir(real)}, folders...)
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			folders = append([]string{filepath.Dir(target)}, folders...)
 		}
 	}
 	for _, folder := range folders {

@@ -79,7 +79,7 @@ func startRedis() (*redisServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "coaitest-redis-") //nolint:usetesting // outlives the test
+	dir, err := os.MkdirTemp("", "coaitest-redis-")
 	if err != nil {
 		return nil, err
 	}

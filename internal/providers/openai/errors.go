@@ -143,7 +143,7 @@ func (p *Provider) classify(req providers.Request, a answer) *providers.Error {
 	case !a.isJSON:
 		e.Class, e.Message = providers.Malformed, "The upstream refused the request without saying why."
 	default:
-		e.Class, e.Code, e.Param = providers.Rejected, rejectedCode(a), p.scrub(a.param)
+		e.Class, e.Code, e.Param, e.Cause = providers.Rejected, rejectedCode(a), p.scrub(a.param), nil
 		e.Message = p.scrub(ownModel(req, a.message))
 		if e.Message == "" {
 			e.Message = "The upstream rejected the request."

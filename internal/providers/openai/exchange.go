@@ -48,7 +48,7 @@ func (p *Provider) post(ctx context.Context, body []byte, streamed bool) (*excha
 			req.Header.Set("Accept", "text/event-stream")
 		}
 	}
-	ex.resp, err = p.client.Do(req)
+	ex.resp, err = p.client.Do(req) //nolint:bodyclose // closed by close
 	if err != nil {
 		return nil, ex.abort(err)
 	}
@@ -114,6 +114,7 @@ func (ex *exchange) failure(err error) *providers.Error {
 	if errors.As(err, &inURL) {
 		err = inURL.Err // without the URL, which is the operator's own affair
 	}
+	err = unexpected(err)
 	switch {
 	case ex.parent.Err() != nil:
 		return providers.AsError(ex.parent.Err())
@@ -123,6 +124,15 @@ func (ex *exchange) failure(err error) *providers.Error {
 		return &providers.Error{Class: providers.Unavailable, Message: "The upstream broke off.", Cause: err}
 	}
 	return &providers.Error{Class: providers.Unavailable, Message: "The upstream could not be reached.", Cause: err}
+}
+
+// unexpected makes an end of the body in the wrong place an error that nobody
+// takes for the end of a stream.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // close releases the connection; one whose body was not read to its end is

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -120,6 +121,13 @@ func (s *stream) chunk(raw []byte, event sse.Event) ([]byte, error) {
 	if !utf8.Valid(raw) {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 	}
+	if bytes.IndexByte(raw, '\n') >= 0 { // from several data lines; a chunk is sent on in one
+		var line bytes.Buffer
+		if err := json.Compact(&line, raw); err != nil {
+			return nil, malformed(status, "The upstream sent a chunk that is not a JSON object.", err)
+		}
+		raw = line.Bytes()
+	}
 	if event.Type == "error" || bytes.Contains(raw, []byte(`"error"`)) {
 		if e := s.p.answeredError(s.req, raw, event.Type == "error"); e != nil {
 			return nil, e
@@ -177,5 +185,5 @@ func (s *stream) end(err error) ([]byte, error) {
 	case errors.Is(err, io.EOF) && s.chunks == 0:
 		return nil, malformed(s.ex.resp.StatusCode, "The upstream's answer is empty.", nil)
 	}
-	return nil, &providers.Error{Class: providers.Unavailable, Message: "The upstream broke off in the middle of its answer.", Cause: err}
+	return nil, &providers.Error{Class: providers.Unavailable, Message: "The upstream broke off in the middle of its answer.", Cause: unexpected(err)}
 }
