@@ -20,9 +20,14 @@ import (
 
 // WriteError answers a request that fails before execution: the error in
 // GraphQL's shape under its true HTTP status, with the headers that the REST
-// face sets too. An error that is no *models.Error is logged and shown as internal.
+// face sets too. An error that is no *models.Error is logged and shown as
+// internal. When the client has left, the answer is only a status for the log.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	e, known := models.AsError(err)
+	if !known && r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		cutOff(w, r)
+		return
+	}
 	if !known || e.Kind == models.KindInternal {
 		zerolog.Ctx(r.Context()).Error().Err(err).Msg("request failed")
 	}

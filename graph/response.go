@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/coaidev/coai/models"
 )
@@ -26,11 +27,7 @@ func appendResponse(b []byte, resp *graphql.Response) []byte {
 		b = append(b, value...)
 	}
 	if len(resp.Errors) > 0 {
-		errs, err := json.Marshal(resp.Errors)
-		if err != nil { // an extension that is no JSON: none of ours
-			errs = []byte(`[{"message":"The errors could not be encoded.","extensions":{"code":"` + models.CodeInternal + `"}}]`)
-		}
-		member("errors", errs)
+		member("errors", encodeErrors(resp.Errors))
 	}
 	if resp.Data != nil {
 		member("data", clean(resp.Data))
@@ -64,4 +61,12 @@ func writeResponse(w http.ResponseWriter, status int, media string, resp *graphq
 	w.Header().Set("Content-Type", media+"; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(appendResponse(nil, resp))
+}
+
+func encodeErrors(list gqlerror.List) []byte {
+	b, err := json.Marshal(list)
+	if err != nil { // an extension that is no JSON: none of ours
+		return []byte(`[{"message":"The errors could not be encoded.","extensions":{"code":"` + models.CodeInternal + `"}}]`)
+	}
+	return b
 }

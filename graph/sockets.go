@@ -11,15 +11,19 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
+// farewellGrace is how long the closing handshakes may take at the very end of
+// a shutdown.
+const farewellGrace = time.Second
+
 // sockets are the open websockets, which net/http no longer knows.
 type sockets struct {
 	mu      sync.Mutex
 	open    map[*socket]struct{}
 	closing bool
-	empty   chan struct{} // closed when the last one ends during a shutdown
+	gone    chan struct{} // closed when closing and none is open
 }
 
-// add keeps a socket, unless the server is shutting down.
+// add keeps a socket, unless the handler is shutting down.
 func (l *sockets) add(s *socket) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -27,7 +31,7 @@ func (l *sockets) add(s *socket) bool {
 		return false
 	}
 	if l.open == nil {
-		l.open = map[*socket]struct{}{}
+		l.open = make(map[*socket]struct{})
 	}
 	l.open[s] = struct{}{}
 	return true
@@ -40,42 +44,56 @@ func (l *sockets) remove(s *socket) {
 		return
 	}
 	delete(l.open, s)
-	if l.empty != nil && len(l.open) == 0 {
-		close(l.empty)
-		l.empty = nil
+	if l.closing && len(l.open) == 0 {
+		close(l.gone)
 	}
 }
 
-// shutdown drains all sockets. When ctx ends it cuts off the rest.
-func (l *sockets) shutdown(ctx context.Context) error {
+func (l *sockets) draining() bool {
 	l.mu.Lock()
-	l.closing = true
-	if len(l.open) == 0 {
-		l.mu.Unlock()
-		return nil
-	}
-	if l.empty == nil {
-		l.empty = make(chan struct{})
-	}
-	empty := l.empty
-	list := make([]*socket, 0, len(l.open))
-	for s := range l.open {
-		list = append(list, s)
-	}
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	return l.closing
+}
+
+// shutdown drains all sockets, and cuts off those that are left when ctx ends.
+func (l *sockets) shutdown(ctx context.Context) error {
+	list, gone := l.seal()
 	for _, s := range list {
 		s.drain()
 	}
 	select {
-	case <-empty:
+	case <-gone:
 		return nil
 	case <-ctx.Done():
 	}
 	for _, s := range list {
 		s.close(websocket.StatusServiceRestart, "Shutting down")
-		time.AfterFunc(time.Second, s.cancel) // for peers that do not answer the close frame
+	}
+	// The process may end when this returns: let the close frames leave.
+	grace := time.NewTimer(farewellGrace)
+	defer grace.Stop()
+	select {
+	case <-gone:
+	case <-grace.C:
 	}
 	return ctx.Err()
+}
+
+// seal lets no more sockets in.
+func (l *sockets) seal() (list []*socket, gone <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closing {
+		l.closing = true
+		l.gone = make(chan struct{})
+		if len(l.open) == 0 {
+			close(l.gone)
+		}
+	}
+	for s := range l.open {
+		list = append(list, s)
+	}
+	return list, l.gone
 }
 
 // admit takes a token of the viewer's account for one operation on a websocket,
@@ -88,8 +106,8 @@ func (r *Resolver) admit(ctx context.Context, v *models.Viewer) error {
 	d := r.limiter.Take(ctx, "user:"+v.UserID, ratelimit.Limits{
 		PerMinute: plan.RequestsPerMinute, PerHour: plan.RequestsPerHour, PerDay: plan.RequestsPerDay,
 	})
-	if d.Allowed {
-		return nil
+	if !d.Allowed {
+		return d.Exceeded(time.Now())
 	}
-	return d.Exceeded(time.Now())
+	return nil
 }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -132,12 +133,25 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request, media string, 
 	}
 	responses, ctx := h.exec.DispatchOperation(ctx, op)
 	resp := responses(ctx)
-	if resp == nil { // the context ended: the client has gone, or the server is about to
-		WriteError(w, r, models.Unavailable(models.CodeShuttingDown, "The request was cut off."))
+	if resp == nil { // the context ended
+		cutOff(w, r)
 		return
 	}
 	h.limitWrite(w)
 	writeResponse(w, responseStatus(executed, media), media, resp)
+}
+
+// statusClientClosedRequest is for the log: the client is gone and sees nothing.
+const statusClientClosedRequest = 499
+
+// cutOff answers a request whose context ended under it: because the server
+// says so, with its reason, or because the client has gone.
+func cutOff(w http.ResponseWriter, r *http.Request) {
+	if e, known := models.AsError(context.Cause(r.Context())); known {
+		WriteError(w, r, e)
+		return
+	}
+	w.WriteHeader(statusClientClosedRequest)
 }
 
 // limitWrite gives the answer a deadline, so that a client that does not read
@@ -156,7 +170,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	// Left in place, the deadline would later end the connection under a long answer.
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	var body bytes.Buffer
-	body.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	body.Grow(int(min(max(r.ContentLength, 0), 1<<20)) + bytes.MinRead) // what is merely announced is not believed beyond a megabyte
 	_, err := io.Copy(&body, http.MaxBytesReader(w, r.Body, h.cfg.MaxBody))
 	var over *http.MaxBytesError
 	switch {

@@ -423,6 +423,7 @@ enum FinishReason {
 
 "An account."
 type User implements Node {
+  "The id, unique over all types."
   id: ID!
   "The e-mail address."
   email: String!
@@ -440,7 +441,9 @@ type User implements Node {
   usage: UsageSummary
   "The request limits of the account's tier."
   plan: Plan
+  "When it was made."
   createdAt: DateTime!
+  "When it was last changed."
   updatedAt: DateTime!
 }
 
@@ -456,6 +459,7 @@ type UsageSummary {
 
 "A tier's request limits, in fixed windows aligned to the clock (UTC), counted over all keys of an account."
 type Plan implements Node {
+  "The id, unique over all types."
   id: ID!
   "The tier."
   tier: Tier!
@@ -469,6 +473,7 @@ type Plan implements Node {
 
 "A credential of a user. Its secret is shown once, when it is made or rotated."
 type ApiKey implements Node {
+  "The id, unique over all types."
   id: ID!
   "The user it belongs to."
   userId: ID!
@@ -490,6 +495,7 @@ type ApiKey implements Node {
   lastUsedAt: DateTime
   "Until when the secret from before the last rotation still counts."
   previousExpiresAt: DateTime
+  "When it was made."
   createdAt: DateTime!
 }
 
@@ -499,6 +505,7 @@ type ApiKeyConnection {
   edges: [ApiKeyEdge!]!
   "The rows."
   nodes: [ApiKey!]!
+  "How the page stands in the list."
   pageInfo: PageInfo!
   "The length of the whole list."
   totalCount: Int!
@@ -508,17 +515,19 @@ type ApiKeyConnection {
 type ApiKeyEdge {
   "The key's place in the list."
   cursor: String!
+  "The row itself."
   node: ApiKey!
 }
 
 "Narrows a list of API keys."
 input ApiKeyFilter {
-  "Only keys that are revoked (true) or not revoked (false)."
+  "True for revoked keys; false, or absent, for those that are not."
   revoked: Boolean
 }
 
 "A model that the viewer's key may ask for."
 type Model implements Node {
+  "The id, unique over all types."
   id: ID!
   "What goes into ` + "`" + `model` + "`" + `."
   name: String!
@@ -556,6 +565,7 @@ type ModelConnection {
   edges: [ModelEdge!]!
   "The rows."
   nodes: [Model!]!
+  "How the page stands in the list."
   pageInfo: PageInfo!
   "The length of the whole list."
   totalCount: Int!
@@ -565,11 +575,13 @@ type ModelConnection {
 type ModelEdge {
   "The model's place in the list."
   cursor: String!
+  "The row itself."
   node: Model!
 }
 
 "An upstream that an admin manages."
 type Channel implements Node {
+  "The id, unique over all types."
   id: ID!
   "What admins call it."
   name: String!
@@ -595,7 +607,9 @@ type Channel implements Node {
   limits: ChannelLimits!
   "How it is reached."
   settings: ChannelSettings!
+  "When it was made."
   createdAt: DateTime!
+  "When it was last changed."
   updatedAt: DateTime!
 }
 
@@ -647,6 +661,7 @@ type ChannelConnection {
   edges: [ChannelEdge!]!
   "The rows."
   nodes: [Channel!]!
+  "How the page stands in the list."
   pageInfo: PageInfo!
   "The length of the whole list."
   totalCount: Int!
@@ -656,6 +671,7 @@ type ChannelConnection {
 type ChannelEdge {
   "The channel's place in the list."
   cursor: String!
+  "The row itself."
   node: Channel!
 }
 
@@ -5560,8 +5576,8 @@ func (ec *executionContext) _Model_createdAt(ctx context.Context, field graphql.
 			return obj.CreatedAt, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
-			return ec.marshalODateTime2timeᚐTime(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
 		},
 		true,
 		false,
@@ -15414,18 +15430,6 @@ func (ec *executionContext) marshalOCreateChatCompletionPayload2ᚖgithubᚗcom�
 		return graphql.Null
 	}
 	return ec._CreateChatCompletionPayload(ctx, sel, v)
-}
-
-func (ec *executionContext) unmarshalODateTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
-	res, err := models.UnmarshalDateTime(v)
-	return res, graphql.ErrorOnPath(ctx, err)
-}
-
-func (ec *executionContext) marshalODateTime2timeᚐTime(ctx context.Context, sel ast.SelectionSet, v time.Time) graphql.Marshaler {
-	_ = sel
-	_ = ctx
-	res := models.MarshalDateTime(v)
-	return res
 }
 
 func (ec *executionContext) unmarshalODateTime2ᚖtimeᚐTime(ctx context.Context, v any) (*time.Time, error) {

@@ -121,7 +121,8 @@ func (a *App) wire(ctx context.Context) error {
 			Pattern: "/v1/", WriteError: rest.WriteError,
 			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
 		},
-		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true})
+		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
+		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {

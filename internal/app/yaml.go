@@ -20,7 +20,7 @@ func fromYAML(settings []Setting, path string, data []byte) ([]given, []Mistake)
 		}
 		return filepath.Base(path)
 	}
-	file, err := parser.ParseBytes(data, 0)
+	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		return nil, []Mistake{{"--config", path, first, "YAML of the form 'addr: 127.0.0.1:8080'"}}

@@ -71,15 +71,19 @@ func createKey(file string) (err error) {
 	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(dir)
+	syncDir(dir)
+	return nil
 }
 
-func syncDir(dir string) error {
+// syncDir makes a new name in the folder outlast a power cut, on file systems
+// that can.
+func syncDir(dir string) {
 	d, err := os.Open(dir) //nolint:gosec // the operator names the folder
 	if err != nil {
-		return err
+		return
 	}
-	return errors.Join(d.Sync(), d.Close())
+	_ = d.Sync()
+	_ = d.Close()
 }
 
 func parseKey(s string) ([]byte, error) {

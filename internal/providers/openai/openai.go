@@ -64,6 +64,9 @@ func New(cfg Config, client *http.Client) *Provider {
 	own.Jar = nil
 	p := &Provider{cfg: cfg, client: &own, header: http.Header{}, typed: typedFields()}
 	if u, err := url.Parse(cfg.BaseURL); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
+		if u.Path == "" {
+			u.Path = "/" // else the joined path is relative
+		}
 		p.url = u.JoinPath("chat", "completions")
 	}
 	p.header.Set("Content-Type", "application/json")

@@ -262,36 +262,29 @@ func TestCancel(t *testing.T) {
 			}))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			opened, ended := make(chan providers.Stream, 1), make(chan error, 1)
-			go func() {
-				st, err := p.Stream(ctx, hello())
-				if err == nil {
-					opened <- st
-					if _, err = st.Next(); err == nil && !phase.byClose {
-						_, err = st.Next()
-					}
-				}
-				ended <- err
-			}()
-			<-arrived
-			if phase.byClose {
-				st := <-opened
-				if err := <-ended; err != nil {
-					t.Fatal(err)
-				}
-				for range 2 {
-					if err := st.Close(); err != nil {
-						t.Error(err)
-					}
-				}
-				_, err := st.Next()
+			if !phase.headers {
+				go func() {
+					<-arrived
+					cancel()
+				}()
+				_, err := p.Stream(ctx, hello())
 				wantClass(t, err, providers.Canceled)
 			} else {
-				cancel()
-				wantClass(t, <-ended, providers.Canceled)
-				if phase.headers {
-					_ = (<-opened).Close()
+				st, err := p.Stream(ctx, hello())
+				if err != nil {
+					t.Fatal(err)
 				}
+				if _, err := st.Next(); err != nil {
+					t.Fatal(err)
+				}
+				if phase.byClose {
+					_ = st.Close()
+				} else {
+					cancel()
+				}
+				_, err = st.Next()
+				wantClass(t, err, providers.Canceled)
+				defer st.Close()
 			}
 			select {
 			case <-gone:
