@@ -98,7 +98,7 @@ func prepare(ctx context.Context, req providers.Request) (*controls, *answer, er
 
 // stream says an answer chunk by chunk.
 type stream struct {
-	ctx      context.Context //nolint:containedctx // bounds the whole stream, not one call
+	ctx      context.Context // bounds the whole stream, not the call that opens it
 	controls *controls
 	script   *script
 	begun    bool

@@ -20,8 +20,8 @@ var errSilent = errors.New("nothing came for too long")
 // One timer watches over it: it runs only while somebody waits for the
 // upstream, so a slow reader is never taken for a silent upstream.
 type exchange struct {
-	parent context.Context // the caller's //nolint:containedctx // a stream outlives the call that opens it
-	ctx    context.Context // the request's //nolint:containedctx // as above
+	parent context.Context // the caller's; kept because a stream outlives the call that opens it
+	ctx    context.Context // the request's, below it
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	idle   time.Duration

@@ -22,7 +22,7 @@ import (
 // request.json what the upstream got, upstream.* what it answered, and
 // completion.json, chunks.json or error.json what came of it (chunks and error
 // when a stream broke off). case.json holds what differs from the usual.
-var update = flag.Bool("update", false, "write the golden files anew") //nolint:gochecknoglobals // the testing convention
+var update = flag.Bool("update", false, "write the golden files anew")
 
 type goldenCase struct {
 	Whole         bool              `json:"whole"` // Complete instead of Stream
@@ -192,7 +192,7 @@ func compare(t *testing.T, path string, got []byte) {
 		case got == nil && err == nil:
 			err = os.Remove(path)
 		case got != nil:
-			err = os.WriteFile(path, append(got, '\n'), 0o600)
+			err = os.WriteFile(path, append(got, '\n'), 0o644)
 		default:
 			err = nil
 		}
