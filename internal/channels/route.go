@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -101,6 +102,10 @@ func (p *Route) Next() *Attempt {
 	}
 }
 
+// errAskedFor stands for the failures of echo: clients order them, and must not
+// put the channel to rest for others.
+var errAskedFor = errors.New("a failure that the client asked for")
+
 // Attempt is one request to one channel.
 type Attempt struct {
 	ChannelID   string
@@ -139,6 +144,9 @@ func (a *Attempt) FirstByte(d time.Duration) { a.health.firstByte(d) }
 func (a *Attempt) Done(err error, tokens int64) {
 	if a.done == nil {
 		return
+	}
+	if err != nil && a.ChannelType == models.ChannelEcho {
+		err = errAskedFor
 	}
 	a.health.finish(err, tokens, time.Now(), a.done)
 	a.done = nil

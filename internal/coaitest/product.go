@@ -50,14 +50,14 @@ type Product struct {
 	Logs   *Logs
 	Client *http.Client
 
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelCauseFunc
 	done chan error
 }
 
 // Start boots the product in this process on a free port. settings are COAI_…
 // variables. It is stopped, and must stop cleanly, when the test ends.
-func Start(t *testing.T, b Backends, settings ...string) *Product {
+func Start(t testing.TB, b Backends, settings ...string) *Product {
 	t.Helper()
 	dir := t.TempDir()
 	env := []string{
