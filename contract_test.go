@@ -47,6 +47,33 @@ func TestSchemaIsDescribed(t *testing.T) {
 	}
 }
 
+// TestRoutesMapOntoSchema: each endpoint of REST does what a field of the schema
+// does, so the two faces offer the same.
+func TestRoutesMapOntoSchema(t *testing.T) {
+	schema, err := os.ReadFile("schema.graphql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := parser.ParseSchema(&ast.Source{Name: "schema.graphql", Input: string(schema)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes, err := os.ReadFile("rest/routes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`"(Query|Mutation|Subscription)\.(\w+)"`).FindAllStringSubmatch(string(routes), -1)
+	if want := strings.Count(string(routes), "{http.Method"); len(found) != want || want == 0 {
+		t.Errorf("%d of %d routes name a field of the schema", len(found), want)
+	}
+	for _, m := range found {
+		def := doc.Definitions.ForName(m[1])
+		if def == nil || def.Fields.ForName(m[2]) == nil {
+			t.Errorf("rest/routes.go names %s.%s, which the schema does not have", m[1], m[2])
+		}
+	}
+}
+
 // service is what the test reads of a service in docker-compose.yml.
 type service struct {
 	Image       string

@@ -158,14 +158,14 @@ func classify(ctx context.Context, at *gqlerror.Error) *models.Error {
 // introspecting says whether the failing field reads the schema: that fails only
 // when introspection is off.
 func introspecting(ctx context.Context) bool {
-	fc := graphql.GetFieldContext(ctx) // nil outside the executor
+	fc := graphql.GetFieldContext(ctx) //nolint:forbidigo // nil outside the executor
 	return fc != nil && fc.Field.Field != nil && (fc.Field.Name == "__schema" || fc.Field.Name == "__type")
 }
 
 // inArguments says whether the field failed while its arguments were read, by a
 // scalar that did not like its value: then they are absent.
 func inArguments(ctx context.Context) bool {
-	fc := graphql.GetFieldContext(ctx) // nil outside the executor
+	fc := graphql.GetFieldContext(ctx) //nolint:forbidigo // nil outside the executor
 	return fc != nil && fc.Args == nil && fc.Field.Field != nil && len(fc.Field.Arguments) > 0
 }
 

@@ -54,6 +54,10 @@ func guard(query string) (*ast.QueryDocument, *gqlerror.Error) {
 		if root.fields > maxRootFields {
 			m.refuse("An operation must have at most %d root fields.", maxRootFields)
 		}
+		// gqlparser lets these pass, and gqlgen fails in the middle of them.
+		if op.Operation == ast.Subscription && (len(root.keys) > 1 || root.conditional) {
+			m.refuse("A subscription must have exactly one root field, and no directive on it.")
+		}
 	}
 	if m.directives > maxDirectives {
 		m.refuse("The document must have at most %d directives; got %d.", maxDirectives, m.directives)
@@ -71,6 +75,8 @@ type cost struct {
 	depth  int            // levels of fields
 	fields int            // fields on this level
 	keys   map[string]int // how often each response key occurs on this level
+
+	conditional bool // whether a directive stands on this level
 }
 
 type meter struct {
@@ -88,21 +94,26 @@ func (m *meter) selections(set ast.SelectionSet) *cost {
 		}
 		switch sel := sel.(type) {
 		case *ast.Field:
-			m.directives += len(sel.Directives)
+			m.mark(total, sel.Directives)
 			if sel.Alias != sel.Name {
 				m.aliases++
 			}
 			inner := m.selections(sel.SelectionSet)
 			m.add(total, &cost{size: inner.size, depth: 1 + inner.depth, fields: 1, keys: map[string]int{sel.Alias: 1}})
 		case *ast.InlineFragment:
-			m.directives += len(sel.Directives)
+			m.mark(total, sel.Directives)
 			m.add(total, m.selections(sel.SelectionSet))
 		case *ast.FragmentSpread:
-			m.directives += len(sel.Directives)
+			m.mark(total, sel.Directives)
 			m.add(total, m.fragment(sel.Name))
 		}
 	}
 	return total
+}
+
+func (m *meter) mark(level *cost, directives ast.DirectiveList) {
+	m.directives += len(directives)
+	level.conditional = level.conditional || len(directives) > 0
 }
 
 // add counts one selection, and what is below or inside it.
@@ -116,6 +127,7 @@ func (m *meter) add(total, sel *cost) {
 			m.refuse("A field must not be repeated more than %d times in one selection.", maxRepeats)
 		}
 	}
+	total.conditional = total.conditional || sel.conditional
 	if total.size > maxSelections {
 		m.refuse("The document must select at most %d fields, with fragments expanded.", maxSelections)
 	}

@@ -244,7 +244,7 @@ func (s *socket) reply(text []byte) {
 	select {
 	case s.replies <- text:
 	default:
-		s.close(websocket.StatusPolicyViolation, "Too many messages without reading the answers")
+		s.end(&farewell{reason: "too many messages without reading the answers"})
 	}
 }
 
