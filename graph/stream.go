@@ -60,7 +60,7 @@ func drain(ctx context.Context, next func() (*models.ChatCompletionChunk, error)
 
 func failed(ctx context.Context, sequence int, err error) *models.ChatCompletionChunk {
 	e, known := models.AsError(err)
-	if !known {
+	if !known && ctx.Err() == nil { // otherwise the client has gone, and the failure is no news
 		zerolog.Ctx(ctx).Error().Err(err).Msg("stream failed")
 	}
 	chunk := models.FailedChunk(e)

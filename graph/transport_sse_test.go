@@ -163,6 +163,7 @@ func TestMalformedRequestForEventsIsAnsweredWithJSON(t *testing.T) {
 
 // endless is a stream that says something whenever it is let, until its context ends.
 type endless struct {
+	started  atomic.Int64
 	sent     atomic.Int64
 	stopped  chan struct{} // receives one for each stream that has ended
 	silent   bool
@@ -170,6 +171,7 @@ type endless struct {
 }
 
 func (e *endless) ChatCompletion(ctx context.Context, _ models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error) {
+	e.started.Add(1)
 	next := func() (*models.ChatCompletionChunk, error) {
 		if e.silent {
 			<-ctx.Done()
@@ -181,6 +183,12 @@ func (e *endless) ChatCompletion(ctx context.Context, _ models.ChatCompletionInp
 		return models.NewChunk(&models.ChunkBody{ID: "c", Choices: []models.ChunkChoice{{Delta: models.Delta{Content: &e.pressing}}}}), nil
 	}
 	return pump(ctx, next, func() error { e.stopped <- struct{}{}; return nil }), nil
+}
+
+// await waits until so many streams have begun.
+func (e *endless) await(t *testing.T, n int64) {
+	t.Helper()
+	eventually(t, "streams that have begun", func() bool { return e.started.Load() >= n })
 }
 
 const endlessly = `subscription{chatCompletion(input:{model:"echo",messages:[]}){id choices{delta{content}}}}`

@@ -22,15 +22,13 @@ const (
 // buffers are what streams collect their events in.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }} //nolint:gochecknoglobals // pools are shared
 
-// streamChatCompletion sends chunks as server-sent events. Until the first one
-// is there the answer can still be an error with its own status, unless that
-// takes longer than KeepAlive.
+// streamChatCompletion sends a completion as server-sent events.
 // https://platform.openai.com/docs/api-reference/chat-streaming
 func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, in models.ChatCompletionInput) error {
 	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
 	chunks, err := h.resolver.Subscription().ChatCompletion(ctx, in)
 	if err != nil {
-		cancel()
 		return err //nolint:wrapcheck // a resolver's
 	}
 	defer func() {
@@ -38,6 +36,12 @@ func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, i
 		for range chunks { // until the resolver has closed it, and so accounted for the stream
 		}
 	}()
+	return h.sendStream(ctx, w, chunks)
+}
+
+// sendStream waits for the first chunk: until it is there the answer can still
+// be an error with its own status, unless that takes longer than KeepAlive.
+func (h *handler) sendStream(ctx context.Context, w http.ResponseWriter, chunks <-chan *models.ChatCompletionChunk) error {
 	silence := time.NewTimer(h.cfg.KeepAlive)
 	defer silence.Stop()
 	select {
@@ -51,16 +55,15 @@ func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, i
 			return chunk.Err
 		}
 		h.sendEvents(ctx, newEventWriter(w), chunk, chunks, silence)
-		return nil
 	case <-silence.C:
 		silence.Reset(h.cfg.KeepAlive)
 		out := newEventWriter(w)
 		out.comment()
 		h.sendEvents(ctx, out, nil, chunks, silence)
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
 	}
+	return nil
 }
 
 // sendEvents sends the first chunk, if it is there, and all that follow. What
