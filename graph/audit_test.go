@@ -40,7 +40,7 @@ func TestConformsToGraphQLOverHTTP(t *testing.T) {
 	w := newWorld(t)
 	srv := w.serve(w.handler(HandlerConfig{}))
 	var results []struct{ ID, Name, Status, Reason string }
-	node(t, &results, "audit.mjs", srv.URL+"/graphql")
+	node(t, &results, "audit.mjs", srv.URL+"/graphql", adminKey)
 	for _, r := range results {
 		if r.Status != "ok" {
 			t.Errorf("%s %s: %s: %s", r.ID, r.Name, r.Status, r.Reason)

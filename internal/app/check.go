@@ -34,7 +34,7 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 	case "database":
 		return "sqlite:PATH or a URL that begins with postgres://", validDatabase(text)
 	case "redis":
-		return "a URL that begins with redis:// or rediss://", hasScheme(text, "redis", "rediss", "redis+sentinel", "rediss+sentinel")
+		return "a URL that begins with redis://, rediss:// or redis-sentinel://", hasScheme(text, "redis", "rediss", "redis-sentinel")
 	case "http-url":
 		return "a URL that begins with http:// or https://", hasScheme(text, "http", "https")
 	case "bootstrap-key":
