@@ -36,7 +36,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 
 // writeProblem answers with one error and no data.
 func writeProblem(w http.ResponseWriter, r *http.Request, status int, e *models.Error) {
-	setRetryHeaders(w.Header(), status, e)
+	setRetryHeaders(w.Header(), e)
 	media := negotiate(r)
 	if media != mediaGraphQL {
 		media = mediaJSON
@@ -44,16 +44,13 @@ func writeProblem(w http.ResponseWriter, r *http.Request, status int, e *models.
 	writeResponse(w, status, media, &graphql.Response{Errors: gqlerror.List{shown(r.Context(), e)}})
 }
 
-func setRetryHeaders(h http.Header, status int, e *models.Error) {
-	if status == http.StatusUnauthorized {
+func setRetryHeaders(h http.Header, e *models.Error) {
+	if e.Kind == models.KindUnauthenticated {
 		h.Set("WWW-Authenticate", "Bearer")
-	}
-	if status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
-		return
 	}
 	if e.Retry > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.Retry+time.Second-1)/time.Second), 10))
-		h.Set("retry-after-ms", strconv.FormatInt(e.Retry.Milliseconds(), 10))
+		h.Set("retry-after-ms", strconv.FormatInt(max(1, e.Retry.Milliseconds()), 10))
 	}
 	if e.Final {
 		h.Set("x-should-retry", "false")

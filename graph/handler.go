@@ -39,8 +39,8 @@ type HandlerConfig struct {
 	ClientAddr func(*http.Request) netip.Addr
 	// ReadTimeout is how long a body may take to arrive; default 60 s.
 	ReadTimeout time.Duration
-	// WriteTimeout is how long one event or frame, or a whole JSON answer, may
-	// take to leave before the client is given up; default 10 s.
+	// WriteTimeout is how long a websocket's frame, or 64 KiB of an event or of a
+	// JSON answer, may take to leave before the client is given up; default 10 s.
 	WriteTimeout time.Duration
 	// KeepAlive is the silence on an event stream after which a comment is
 	// sent; default 15 s.

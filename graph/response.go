@@ -56,7 +56,7 @@ func clean(data []byte) []byte {
 	return line.Bytes()
 }
 
-// writeResponse answers an HTTP request.
+// writeResponse answers an HTTP request with something short.
 func writeResponse(w http.ResponseWriter, status int, media string, resp *graphql.Response) {
 	w.Header().Set("Content-Type", media+"; charset=utf-8")
 	w.WriteHeader(status)

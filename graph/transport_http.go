@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/coaidev/coai/models"
@@ -118,8 +120,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request, media string, 
 	ctx := r.Context()
 	op, declinedResponse := h.prepare(ctx, req)
 	if op == nil {
-		h.limitWrite(w)
-		writeResponse(w, responseStatus(declined, media), media, declinedResponse)
+		h.respond(w, responseStatus(declined, media), media, declinedResponse)
 		return
 	}
 	switch kind := op.Operation.Operation; {
@@ -137,8 +138,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request, media string, 
 		cutOff(w, r)
 		return
 	}
-	h.limitWrite(w)
-	writeResponse(w, responseStatus(executed, media), media, resp)
+	h.respond(w, responseStatus(executed, media), media, resp)
 }
 
 // statusClientClosedRequest is for the log: the client is gone and sees nothing.
@@ -154,10 +154,28 @@ func cutOff(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(statusClientClosedRequest)
 }
 
-// limitWrite gives the answer a deadline, so that a client that does not read
-// cannot hold it for ever.
-func (h *Handler) limitWrite(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.cfg.WriteTimeout))
+// respond writes an answer of any size.
+func (h *Handler) respond(w http.ResponseWriter, status int, media string, resp *graphql.Response) {
+	w.Header().Set("Content-Type", media+"; charset=utf-8")
+	w.WriteHeader(status)
+	_ = writePieces(w, http.NewResponseController(w), h.cfg.WriteTimeout, appendResponse(nil, resp))
+}
+
+// pieceSize is how much a client must take within one write deadline.
+const pieceSize = 64 << 10
+
+// writePieces writes text, a piece within each deadline, so that a client that
+// does not read cannot hold an answer for ever, and one that reads slowly still
+// gets it. The last deadline holds for what the connection still buffers.
+func writePieces(w io.Writer, rc *http.ResponseController, timeout time.Duration, text []byte) error {
+	for piece := range slices.Chunk(text, pieceSize) {
+		// Not every writer has deadlines; then the server's own must do.
+		_ = rc.SetWriteDeadline(time.Now().Add(timeout))
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readBody reads the body within the limits of size and time.

@@ -231,6 +231,18 @@ func TestRevokedKeyIsRefusedBeforeExecution(t *testing.T) {
 	}
 }
 
+func TestLongAnswersComeWhole(t *testing.T) {
+	w := newWorld(t)
+	srv := w.serve(w.handler(HandlerConfig{}))
+	text := strings.Repeat("ä long tale ", 100_000)
+	const query = `mutation($in:ChatCompletionInput!){createChatCompletion(input:$in){chatCompletion{choices{message{content}}}}}`
+	in := map[string]any{"model": "echo", "messages": []any{map[string]any{"role": "USER", "content": map[string]any{"text": text}}}}
+	r := post(t, srv, adminKey, query, map[string]any{"in": in})
+	if !strings.Contains(r.Body, text) || len(r.Errors) > 0 {
+		t.Errorf("%d of %d bytes came: %.200s", len(r.Body), len(text), r.Body)
+	}
+}
+
 func TestSchemaIsServedAsWritten(t *testing.T) {
 	w := newWorld(t)
 	srv := w.serve(w.handler(HandlerConfig{}).Schema())

@@ -121,11 +121,8 @@ func (s *eventStream) write(text []byte) error {
 		return s.err
 	}
 	s.last = time.Now()
-	// Not every writer has deadlines; then the server's own must do.
-	_ = s.rc.SetWriteDeadline(s.last.Add(s.timeout))
-	if len(text) > 0 {
-		_, s.err = s.w.Write(text)
-	}
+	_ = s.rc.SetWriteDeadline(s.last.Add(s.timeout)) // for a flush without text
+	s.err = writePieces(s.w, s.rc, s.timeout, text)
 	if s.err == nil {
 		s.err = s.rc.Flush()
 	}

@@ -100,7 +100,8 @@ func (a *App) wire(ctx context.Context) error {
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
 	})
-	graphql := graph.NewHandler(resolver, graph.HandlerConfig{})
+	// The server has put the client's own address into the request, behind proxies too.
+	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
@@ -199,9 +200,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.Close(ctx)) }()
 	addr, err := a.Listen(ctx)
 	if err != nil {
-		if a.first != nil {
-			printKey(a.Out, a.first)
-		}
+		printKey(a.Out, a.first)
 		return err
 	}
 	printBanner(a.Out, baseURL(addr), a.first)

@@ -24,7 +24,7 @@ func baseURL(addr net.Addr) string {
 // printBanner tells a person where the product is, and, when a first start made
 // an administrator, the key and what to try with it.
 func printBanner(w io.Writer, url string, first *accounts.Bootstrap) {
-	if first == nil {
+	if first == nil || first.Secret == "" { // who set a fixed key knows it
 		_, _ = fmt.Fprintf(w, "CoAI listens on %s\n", url)
 		return
 	}
@@ -34,6 +34,9 @@ func printBanner(w io.Writer, url string, first *accounts.Bootstrap) {
 // printKey tells the key of a first start that got no further: it is shown
 // nowhere else.
 func printKey(w io.Writer, first *accounts.Bootstrap) {
+	if first == nil || first.Secret == "" {
+		return
+	}
 	_, _ = fmt.Fprintf(w, "The administrator %s was made. API key (shown only now): %s\n", first.User.Email, first.Secret)
 }
 
