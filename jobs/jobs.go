@@ -34,6 +34,8 @@ const (
 	queue    = "coai-jobs"
 	taskType = "job"
 
+	// checkInterval is the time between looks at an empty queue.
+	checkInterval = 200 * time.Millisecond
 	// enqueueTimeout bounds the wait for Redis; after it a slot runs in process.
 	enqueueTimeout = time.Second
 	// retryAfter is the pause before a slot is tried again when the database failed.
@@ -114,10 +116,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 
-	srv := asynq.NewServerFromRedisClient(r.rds.Client, asynq.Config{
+	srv := asynq.NewServerFromRedisClient(patient{r.rds.Client, checkInterval}, asynq.Config{
 		Concurrency:       4,
 		Queues:            map[string]int{queue: 1},
-		TaskCheckInterval: 200 * time.Millisecond,
+		TaskCheckInterval: checkInterval,
 		BaseContext:       func() context.Context { return work },
 		// Above grace: asynq must not push a task back that is about to end.
 		ShutdownTimeout: r.grace + 5*time.Second,
