@@ -25,18 +25,19 @@ const (
 // Bootstrap is what a first start made.
 type Bootstrap struct {
 	User   *models.User
-	Secret string // of the admin's key; empty with [Config.BootstrapKey]
+	Secret string // of the admin's key; it is shown this once
 }
 
 // Bootstrap prepares the accounts, at each start. When there are no users, it
 // makes an admin with an API key that has all scopes, and gives both; otherwise
 // it gives nil. Of processes that start at the same time one makes them.
 //
-// With [Config.BootstrapKey] the admin's key has that secret, and at each start
-// the key is made to be as it should: of an active admin, with all scopes and
-// no restrictions, neither expired nor revoked, and with the new secret when the
-// setting has changed. Without the setting a key from an earlier start is left
-// alone; its secret is refused then, unless it has the form of [KeyPattern].
+// With [Config.BootstrapKey] it gives nil always: there is no secret to show. At
+// each start it sees to it that there is an active admin, with a key that has
+// this secret and all scopes, is not restricted, and neither expired nor
+// revoked; when the setting has changed, the former secret counts no more.
+// Without the setting a key from an earlier start is left alone; its secret is
+// refused then, unless it has the form of [KeyPattern].
 //
 // The error names a BootstrapKey that is not allowed.
 func (s *Service) Bootstrap(ctx context.Context) (*Bootstrap, error) {
@@ -46,7 +47,7 @@ func (s *Service) Bootstrap(ctx context.Context) (*Bootstrap, error) {
 	if err := validBootstrapKey(s.cfg.BootstrapKey); err != nil {
 		return nil, err
 	}
-	return s.fixedKey(ctx)
+	return nil, wrap("set up the bootstrap admin key", s.fixedKey(ctx))
 }
 
 func validBootstrapKey(secret string) error {
@@ -106,25 +107,14 @@ func insert(ctx context.Context, tx bun.Tx, rows ...any) error {
 }
 
 // fixedKey makes the row of the bootstrap key be as it should.
-func (s *Service) fixedKey(ctx context.Context) (first *Bootstrap, err error) {
-	err = s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-		some, err := anyUser(ctx, tx)
-		if err != nil {
-			return err
-		}
+func (s *Service) fixedKey(ctx context.Context) error {
+	return s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		admin, err := s.ensureAdmin(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if !some {
-			first = &Bootstrap{User: admin}
-		}
 		return s.ensureKey(ctx, tx, admin)
 	})
-	if err != nil {
-		return nil, wrap("set up the bootstrap admin key", err)
-	}
-	return first, nil
 }
 
 // ensureAdmin gives the oldest active admin. Without any, the user with the
