@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
+	"github.com/coaidev/coai/internal/storage"
 )
 
 // checkValue applies a rule of the tag check to a parsed value. Where it does
@@ -34,7 +36,7 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 	case "database":
 		return "sqlite:PATH or a URL that begins with postgres://", validDatabase(text)
 	case "redis":
-		return "a URL that begins with redis://, rediss:// or redis-sentinel://", hasScheme(text, "redis", "rediss", "redis-sentinel")
+		return "a URL that begins with redis://, rediss://, unix:// or redis-sentinel://", validRedis(text)
 	case "http-url":
 		return "a URL that begins with http:// or https://", hasScheme(text, "http", "https")
 	case "bootstrap-key":
@@ -83,6 +85,12 @@ func validDatabase(text string) bool {
 		return path != ""
 	}
 	return hasScheme(text, "postgres", "postgresql")
+}
+
+// validRedis makes a client, which reads the whole URL and connects to nothing.
+func validRedis(text string) bool {
+	rds, err := storage.OpenRedis(context.Background(), text)
+	return err == nil && rds.Close() == nil
 }
 
 func hasScheme(text string, schemes ...string) bool {
