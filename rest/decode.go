@@ -78,7 +78,7 @@ func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // a writer without deadlines is one in a test
-	body, err := readAll(http.MaxBytesReader(w, r.Body, h.cfg.MaxBody), r.ContentLength)
+	body, err := readAll(http.MaxBytesReader(innermost(w), r.Body, h.cfg.MaxBody), r.ContentLength)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		switch {
@@ -97,6 +97,18 @@ func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	// is on its way: a deadline would look like that.
 	_ = rc.SetReadDeadline(time.Time{})
 	return body, nil
+}
+
+// innermost is net/http's own writer, which MaxBytesReader tells to close the
+// connection so that the client can read the answer while it still sends.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = outer.Unwrap()
+	}
 }
 
 func (h *handler) tooLarge() error {
