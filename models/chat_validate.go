@@ -207,21 +207,25 @@ func (m *ChatMessage) validate(at string) error {
 }
 
 func (p *ContentPart) validate(at string) error {
-	set := map[string]bool{
-		"text": p.Text != nil, "refusal": p.Refusal != nil, "image_url": p.ImageURL != nil,
-		"input_audio": p.InputAudio != nil, "file": p.File != nil,
+	parts := []struct {
+		kind string
+		set  bool
+	}{
+		{"text", p.Text != nil}, {"refusal", p.Refusal != nil}, {"image_url", p.ImageURL != nil},
+		{"input_audio", p.InputAudio != nil}, {"file", p.File != nil},
 	}
-	if p.Type == "" {
-		for name, is := range set {
-			if is {
-				p.Type = name
-			}
+	is, known := false, false
+	for _, part := range parts {
+		if p.Type == "" && part.set {
+			p.Type = part.kind
+		}
+		if p.Type == part.kind {
+			is, known = part.set, true
 		}
 	}
 	if p.Type == "" {
 		return Missing(at + ".type")
 	}
-	is, known := set[p.Type]
 	switch {
 	case !known:
 		return Invalid(at+".type", "'%s.type' must be one of text, image_url, input_audio, file, refusal; got '%s'.", at, clip(p.Type, 40))
