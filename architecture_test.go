@@ -26,13 +26,16 @@ func levels() [][]string {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
 			"internal/sealed", "internal/tokens", "graph/generated",
 		},
-		2: {"internal/ratelimit", "internal/providers/openai", "internal/providers/echo", "internal/testdb"},
-		3: {"internal/accounts", "internal/channels", "internal/usage"},
-		4: {"internal/chat"},
-		5: {"graph", "jobs", "internal/server"},
-		6: {"rest"},
-		7: {"internal/app"},
-		8: {"cmd/coai", "internal/coaitest"},
+		2: {"internal/ratelimit", "internal/providers/upstream", "internal/testdb"},
+		3: {
+			"internal/providers/openai", "internal/providers/echo",
+		},
+		4: {"internal/accounts", "internal/channels", "internal/usage"},
+		5: {"internal/chat"},
+		6: {"graph", "jobs", "internal/server"},
+		7: {"rest"},
+		8: {"internal/app"},
+		9: {"cmd/coai", "internal/coaitest"},
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -191,11 +190,7 @@ func validScopes(scopes []Scope) error {
 	all := AllScopes()
 	for i, s := range scopes {
 		if !slices.Contains(all, s) {
-			names := make([]string, len(all))
-			for i, s := range all {
-				names[i] = string(s)
-			}
-			return Invalid(indexed("scopes", i), "'%s' is not a scope; use one of %s.", clip(string(s), 40), strings.Join(names, ", "))
+			return Invalid(indexed("scopes", i), "'%s' is not a scope; use one of %s.", clip(string(s), 40), oneOf(all))
 		}
 		if slices.Contains(scopes[:i], s) {
 			return Invalid(indexed("scopes", i), "The scope '%s' is repeated.", s)

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/models"
@@ -14,12 +15,10 @@ func (h *handler) listChannels(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	filter := new(models.ChannelFilter)
-	switch t := models.ChannelType(q.Get("type")); t {
-	case "":
-	case models.ChannelOpenAI, models.ChannelEcho:
+	if t := models.ChannelType(q.Get("type")); slices.Contains(models.ChannelTypes(), t) {
 		filter.Type = &t
-	default:
-		return models.Invalid("type", "'type' must be one of openai, echo.")
+	} else if t != "" {
+		return models.Invalid("type", "'type' must be a type of channel, such as openai.")
 	}
 	if m := q.Get("model"); m != "" {
 		if !validCursor(m) {

@@ -367,6 +367,14 @@ enum Scope {
 enum ChannelType {
   "OpenAI's API, or one compatible with it."
   OPENAI
+  "Azure OpenAI's deployments."
+  AZURE
+  "Anthropic's Messages."
+  ANTHROPIC
+  "Google's generateContent."
+  GEMINI
+  "Ollama's own API."
+  OLLAMA
   "Built in: repeats what it is told, with real streaming, for tests and first steps."
   ECHO
 }
@@ -653,6 +661,10 @@ type ChannelSettings {
   firstByteTimeoutMs: Int
   "For silence inside a stream, in milliseconds; default 120000."
   idleTimeoutMs: Int
+  "Azure's ` + "`" + `api-version` + "`" + `, or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
+  apiVersion: String
+  "Whether parameters that the upstream's language has no word for are left out instead of refused."
+  dropUnsupported: Boolean!
 }
 
 "A page of channels."
@@ -1244,6 +1256,10 @@ input ChannelSettingsInput {
   firstByteTimeoutMs: Int
   "For silence inside a stream, in milliseconds, 1 to 3600000; default 120000."
   idleTimeoutMs: Int
+  "Azure's ` + "`" + `api-version` + "`" + `, or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
+  apiVersion: String
+  "Leave parameters out that the upstream's language has no word for, instead of refusing them."
+  dropUnsupported: Boolean = false
 }
 
 "Answers createChannel."
@@ -1549,6 +1565,10 @@ func (ec *executionContext) childFields_ChannelSettings(ctx context.Context, fie
 		return ec.fieldContext_ChannelSettings_firstByteTimeoutMs(ctx, field)
 	case "idleTimeoutMs":
 		return ec.fieldContext_ChannelSettings_idleTimeoutMs(ctx, field)
+	case "apiVersion":
+		return ec.fieldContext_ChannelSettings_apiVersion(ctx, field)
+	case "dropUnsupported":
+		return ec.fieldContext_ChannelSettings_dropUnsupported(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChannelSettings", field.Name)
 }
@@ -4016,6 +4036,52 @@ func (ec *executionContext) _ChannelSettings_idleTimeoutMs(ctx context.Context, 
 }
 func (ec *executionContext) fieldContext_ChannelSettings_idleTimeoutMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ChannelSettings_apiVersion(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_apiVersion(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.APIVersion, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_apiVersion(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelSettings_dropUnsupported(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_dropUnsupported(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DropUnsupported, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_dropUnsupported(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "Boolean")
 }
 
 func (ec *executionContext) _ChatChoice_index(ctx context.Context, field graphql.CollectedField, obj *models.Choice) (ret graphql.Marshaler) {
@@ -9789,7 +9855,11 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs"}
+	if _, present := asMap["dropUnsupported"]; !present {
+		asMap["dropUnsupported"] = false
+	}
+
+	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs", "apiVersion", "dropUnsupported"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -9838,6 +9908,20 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 				return it, err
 			}
 			it.IdleTimeoutMS = data
+		case "apiVersion":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("apiVersion"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.APIVersion = data
+		case "dropUnsupported":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("dropUnsupported"))
+			data, err := ec.unmarshalOBoolean2bool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DropUnsupported = data
 		}
 	}
 	return it, nil
@@ -11986,6 +12070,16 @@ func (ec *executionContext) _ChannelSettings(ctx context.Context, sel ast.Select
 		case "idleTimeoutMs":
 			out.Values[i] = ec._ChannelSettings_idleTimeoutMs(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "apiVersion":
+			out.Values[i] = ec._ChannelSettings_apiVersion(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "dropUnsupported":
+			out.Values[i] = ec._ChannelSettings_dropUnsupported(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -14398,12 +14492,20 @@ func (ec *executionContext) marshalNChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋ
 
 var (
 	unmarshalNChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[string]models.ChannelType{
-		"OPENAI": models.ChannelOpenAI,
-		"ECHO":   models.ChannelEcho,
+		"OPENAI":    models.ChannelOpenAI,
+		"AZURE":     models.ChannelAzure,
+		"ANTHROPIC": models.ChannelAnthropic,
+		"GEMINI":    models.ChannelGemini,
+		"OLLAMA":    models.ChannelOllama,
+		"ECHO":      models.ChannelEcho,
 	}
 	marshalNChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[models.ChannelType]string{
-		models.ChannelOpenAI: "OPENAI",
-		models.ChannelEcho:   "ECHO",
+		models.ChannelOpenAI:    "OPENAI",
+		models.ChannelAzure:     "AZURE",
+		models.ChannelAnthropic: "ANTHROPIC",
+		models.ChannelGemini:    "GEMINI",
+		models.ChannelOllama:    "OLLAMA",
+		models.ChannelEcho:      "ECHO",
 	}
 )
 
@@ -15378,12 +15480,20 @@ func (ec *executionContext) marshalOChannelType2ᚖgithubᚗcomᚋcoaidevᚋcoai
 
 var (
 	unmarshalOChannelType2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[string]models.ChannelType{
-		"OPENAI": models.ChannelOpenAI,
-		"ECHO":   models.ChannelEcho,
+		"OPENAI":    models.ChannelOpenAI,
+		"AZURE":     models.ChannelAzure,
+		"ANTHROPIC": models.ChannelAnthropic,
+		"GEMINI":    models.ChannelGemini,
+		"OLLAMA":    models.ChannelOllama,
+		"ECHO":      models.ChannelEcho,
 	}
 	marshalOChannelType2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[models.ChannelType]string{
-		models.ChannelOpenAI: "OPENAI",
-		models.ChannelEcho:   "ECHO",
+		models.ChannelOpenAI:    "OPENAI",
+		models.ChannelAzure:     "AZURE",
+		models.ChannelAnthropic: "ANTHROPIC",
+		models.ChannelGemini:    "GEMINI",
+		models.ChannelOllama:    "OLLAMA",
+		models.ChannelEcho:      "ECHO",
 	}
 )
 

@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,8 +14,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/coaidev/coai/internal/providers"
-	"github.com/coaidev/coai/internal/providers/echo"
-	"github.com/coaidev/coai/internal/providers/openai"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/storage"
@@ -151,46 +147,6 @@ func (r *Registry) upstream(row *models.Channel, old *upstream) *upstream {
 	}
 	u.provider, u.close = provider, closeIdle
 	return u
-}
-
-func (r *Registry) provider(row *models.Channel) (providers.Provider, func(), error) {
-	if row.Type == models.ChannelEcho {
-		return echo.New(), func() {}, nil
-	}
-	credential := ""
-	if len(row.Sealed) > 0 {
-		b, err := r.box.Open("channels", row.ID, row.Sealed)
-		if err != nil {
-			return nil, nil, fmt.Errorf("the credential cannot be decrypted, set it again or restore the master key: %w", err)
-		}
-		credential = string(b)
-	}
-	s := row.Settings
-	opts := safehttp.Options{Policy: r.cfg.Policy, ConnectTimeout: milliseconds(s.ConnectTimeoutMS, 10*time.Second)}
-	if s.ProxyURL != nil {
-		proxy, err := url.Parse(*s.ProxyURL)
-		if err != nil {
-			return nil, nil, fmt.Errorf("parse proxy URL: %w", err)
-		}
-		opts.ProxyURL = proxy
-	}
-	transport := safehttp.NewTransport(opts)
-	cfg := openai.Config{
-		BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers,
-		FirstByteTimeout: milliseconds(s.FirstByteTimeoutMS, 5*time.Minute),
-		IdleTimeout:      milliseconds(s.IdleTimeoutMS, 2*time.Minute),
-	}
-	if s.Organization != nil {
-		cfg.Organization = *s.Organization
-	}
-	return openai.New(cfg, &http.Client{Transport: transport}), transport.CloseIdleConnections, nil
-}
-
-func milliseconds(ms *int, otherwise time.Duration) time.Duration {
-	if ms == nil {
-		return otherwise
-	}
-	return time.Duration(*ms) * time.Millisecond
 }
 
 // index works out who serves what.

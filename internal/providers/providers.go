@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/coaidev/coai/models"
@@ -34,6 +35,53 @@ type Stream interface {
 type Request struct {
 	Input *models.ChatCompletionInput // validated; shared by all attempts: do not change it
 	Model string                      // the upstream's name of the model
+}
+
+// Endpoint is what an upstream may serve beside chat completions. Its value is
+// OpenAI's path below /v1, or Anthropic's.
+type Endpoint string
+
+// The endpoints.
+const (
+	Embeddings     Endpoint = "embeddings"
+	Completions    Endpoint = "completions" // legacy
+	Responses      Endpoint = "responses"
+	Images         Endpoint = "images/generations"
+	Speech         Endpoint = "audio/speech"
+	Transcriptions Endpoint = "audio/transcriptions"
+	Moderations    Endpoint = "moderations"
+	Messages       Endpoint = "messages" // Anthropic's own
+)
+
+// Relayer is a [Provider] that serves other endpoints too. It speaks each of
+// them in the endpoint's own language, OpenAI's or Anthropic's, whatever the
+// upstream speaks.
+type Relayer interface {
+	Provider
+
+	// Serves says whether the provider can ask its upstream for the endpoint at all.
+	Serves(e Endpoint) bool
+	// Relay sends the call, and returns when the head of an answer of status 2xx is
+	// there. Cancelling ctx ends the upstream request, also later. Errors are *[Error].
+	Relay(ctx context.Context, call Call) (*Reply, error)
+}
+
+// Call is a request to an endpoint.
+type Call struct {
+	Endpoint    Endpoint
+	Model       string // the upstream's name of the model; replaces the one in Body
+	Asked       string // the client's name of it
+	ContentType string // of Body: application/json, or multipart/form-data with its boundary
+	Body        []byte // as the client sent it, and checked; do not change it
+	Stream      bool   // the client asked for events
+}
+
+// Reply is the answer to a [Call].
+type Reply struct {
+	ContentType string
+	// Body is read under the channel's timeouts. Its read errors are *[Error], and
+	// io.EOF at the proper end. It must be closed.
+	Body io.ReadCloser
 }
 
 // Class says what a failure means for routing.

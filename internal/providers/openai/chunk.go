@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/sjson"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/providers/upstream"
 	"github.com/coaidev/coai/models"
 )
 
@@ -110,7 +111,7 @@ func (s *stream) follow(raw []byte) ([]byte, error) {
 			return err == nil
 		}
 		state.finished = true
-		s.ex.idle = min(s.ex.idle, idleAfterFinish)
+		s.ex.Patience(idleAfterFinish)
 		if right := finishReason(reason.Str, len(state.calls) > 0); string(right) != reason.Str {
 			out, err = set(out, at+".finish_reason", strconv.Quote(string(right)))
 		}
@@ -221,7 +222,7 @@ func (s *stream) finishChunk() ([]byte, error) {
 func set(raw []byte, path, value string) ([]byte, error) {
 	out, err := sjson.SetRawBytes(raw, path, []byte(value))
 	if err != nil {
-		return nil, malformed(0, "The upstream sent a chunk that is not in OpenAI's shape.", err)
+		return nil, upstream.Malformed(0, "The upstream sent a chunk that is not in OpenAI's shape.", err)
 	}
 	return out, nil
 }

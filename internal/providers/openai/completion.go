@@ -11,16 +11,17 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/providers/upstream"
 )
 
 // checkCompletion checks that a body is a completion, and mends its finish reasons.
 func (p *Provider) checkCompletion(req providers.Request, raw []byte) ([]byte, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
-		return nil, malformed(http.StatusOK, "The upstream's answer is empty.", nil)
+		return nil, upstream.Malformed(http.StatusOK, "The upstream's answer is empty.", nil)
 	}
 	if raw[0] != '{' || !gjson.ValidBytes(raw) {
-		return nil, malformed(http.StatusOK, "The upstream's answer is not a JSON object, or cut short.", nil)
+		return nil, upstream.Malformed(http.StatusOK, "The upstream's answer is not a JSON object, or cut short.", nil)
 	}
 	if !utf8.Valid(raw) {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
@@ -30,7 +31,7 @@ func (p *Provider) checkCompletion(req providers.Request, raw []byte) ([]byte, e
 	}
 	choices := gjson.GetBytes(raw, "choices")
 	if !choices.IsArray() || !choices.Get("0.message").IsObject() {
-		return nil, malformed(http.StatusOK, "The upstream's answer is not a chat completion.", nil)
+		return nil, upstream.Malformed(http.StatusOK, "The upstream's answer is not a chat completion.", nil)
 	}
 	var err error
 	position := -1

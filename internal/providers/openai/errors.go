@@ -2,23 +2,19 @@ package openai
 
 import (
 	"errors"
-	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/providers/upstream"
 	"github.com/coaidev/coai/models"
 )
 
-const maxRetryAfter = time.Hour
-
 // answer is what an upstream says about a failure. Everything in it is text of
-// a foreign server: see [Provider.scrub].
+// a foreign server: see [upstream.Client.Scrub].
 type answer struct {
 	status  int
 	isJSON  bool // it has a message in a JSON body
@@ -29,17 +25,13 @@ type answer struct {
 }
 
 // statusError says what an answer outside 2xx means.
-func (p *Provider) statusError(req providers.Request, ex *exchange) *providers.Error {
-	status := ex.resp.StatusCode
-	if status/100 == 3 {
-		return &providers.Error{Class: providers.Unavailable, Status: status, Message: "The upstream answered with a redirect, which is not followed."}
+func (p *Provider) statusError(req providers.Request, ex *upstream.Exchange) *providers.Error {
+	body, failure := ex.ErrorBody()
+	if failure != nil {
+		return failure
 	}
-	body, err := io.ReadAll(io.LimitReader(ex, maxErrorBody))
-	if err != nil && ex.ended() {
-		return ex.failure(err) // else the status says enough
-	}
-	e := p.classify(req, readAnswer(status, body))
-	e.Status, e.Retry = status, retryAfter(ex.resp.Header)
+	e := p.classify(req, readAnswer(ex.Status, body))
+	e.Status, e.Retry = ex.Status, upstream.RetryAfter(ex.Header)
 	return e
 }
 
@@ -118,7 +110,7 @@ func statusOf(a answer) int {
 func (p *Provider) classify(req providers.Request, a answer) *providers.Error {
 	e := &providers.Error{}
 	if text := strings.TrimSpace(a.code + " " + a.message); text != "" {
-		e.Cause = errors.New(p.scrub(text))
+		e.Cause = errors.New(p.client.Scrub(text))
 	}
 	switch {
 	case exhausted(a):
@@ -143,8 +135,8 @@ func (p *Provider) classify(req providers.Request, a answer) *providers.Error {
 	case !a.isJSON:
 		e.Class, e.Message = providers.Malformed, "The upstream refused the request without saying why."
 	default:
-		e.Class, e.Code, e.Param, e.Cause = providers.Rejected, rejectedCode(a), p.scrub(a.param), nil
-		e.Message = p.scrub(ownModel(req, a.message))
+		e.Class, e.Code, e.Param, e.Cause = providers.Rejected, rejectedCode(a), p.client.Scrub(a.param), nil
+		e.Message = p.client.Scrub(ownModel(req, a.message))
 		if e.Message == "" {
 			e.Message = "The upstream rejected the request."
 		}
@@ -206,27 +198,4 @@ func ownModel(req providers.Request, message string) string {
 		return message
 	}
 	return strings.ReplaceAll(message, req.Model, req.Input.Model)
-}
-
-// retryAfter reads retry-after-ms, and Retry-After in seconds or as a date; 0
-// when absent or past, and at most an hour.
-func retryAfter(h http.Header) time.Duration {
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil {
-		return clampRetry(ms * float64(time.Millisecond))
-	}
-	value := h.Get("Retry-After")
-	if s, err := strconv.ParseFloat(value, 64); err == nil {
-		return clampRetry(s * float64(time.Second))
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return clampRetry(float64(time.Until(at)))
-	}
-	return 0
-}
-
-func clampRetry(ns float64) time.Duration {
-	if math.IsNaN(ns) || ns <= 0 {
-		return 0
-	}
-	return time.Duration(min(ns, float64(maxRetryAfter)))
 }

@@ -6,24 +6,13 @@ package openai
 
 import (
 	"context"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/providers/upstream"
 	"github.com/coaidev/coai/models"
-)
-
-const (
-	defaultFirstByte = 5 * time.Minute
-	defaultIdle      = 2 * time.Minute
-	defaultMaxBytes  = 64 << 20
-	maxEvent         = 16 << 20
-	maxErrorBody     = 64 << 10
 )
 
 // Config says how one upstream is reached.
@@ -39,53 +28,34 @@ type Config struct {
 
 // Provider is one upstream.
 type Provider struct {
-	cfg    Config
-	client *http.Client
-	url    *url.URL // nil when the base URL is none
-	header http.Header
-	host   string          // of a configured Host header
+	client *upstream.Client
+	url    *url.URL        // nil when the base URL is none
 	typed  map[string]bool // the request's fields that models knows, in lower case
 }
 
 // New makes a provider that sends its requests through client's transport.
 // Redirects are not followed. An invalid base URL makes every request fail.
 func New(cfg Config, client *http.Client) *Provider {
-	if cfg.FirstByteTimeout <= 0 {
-		cfg.FirstByteTimeout = defaultFirstByte
-	}
-	if cfg.IdleTimeout <= 0 {
-		cfg.IdleTimeout = defaultIdle
-	}
-	if cfg.MaxBytes <= 0 {
-		cfg.MaxBytes = defaultMaxBytes
-	}
-	own := *client
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	own.Jar = nil
-	p := &Provider{cfg: cfg, client: &own, header: http.Header{}, typed: typedFields()}
+	p := &Provider{typed: typedFields()}
+	secrets := []string{cfg.APIKey, cfg.Organization}
 	if u, err := url.Parse(cfg.BaseURL); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
 		if u.Path == "" {
 			u.Path = "/" // else the joined path is relative
 		}
 		p.url = u.JoinPath("chat", "completions")
+		secrets = append(secrets, u.Host)
 	}
-	p.header.Set("Content-Type", "application/json")
-	p.header.Set("User-Agent", "coai")
+	header := http.Header{}
 	if cfg.APIKey != "" {
-		p.header.Set("Authorization", "Bearer "+cfg.APIKey)
+		header.Set("Authorization", "Bearer "+cfg.APIKey)
 	}
 	if cfg.Organization != "" {
-		p.header.Set("Openai-Organization", cfg.Organization)
+		header.Set("Openai-Organization", cfg.Organization)
 	}
-	for name, value := range cfg.Headers {
-		switch http.CanonicalHeaderKey(name) {
-		case "Host":
-			p.host = value
-		case "Content-Length", "Transfer-Encoding", "Connection", "Accept-Encoding": // the transport's own
-		default:
-			p.header.Set(name, value)
-		}
-	}
+	p.client = upstream.New(upstream.Config{
+		Header: header, Extra: cfg.Headers, Secrets: secrets, MaxBytes: cfg.MaxBytes,
+		FirstByteTimeout: cfg.FirstByteTimeout, IdleTimeout: cfg.IdleTimeout,
+	}, client)
 	return p
 }
 
@@ -95,11 +65,11 @@ func (p *Provider) Complete(ctx context.Context, req providers.Request) (*models
 	if err != nil {
 		return nil, err
 	}
-	defer ex.close()
-	if !jsonType(ex.mediaType()) {
-		return nil, malformed(ex.resp.StatusCode, "The upstream's answer is not JSON.", nil)
+	defer ex.Close()
+	if !upstream.JSONType(ex.MediaType()) {
+		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not JSON.", nil)
 	}
-	raw, err := ex.readAll(p.cfg.MaxBytes)
+	raw, err := ex.ReadAll(p.client.MaxBytes())
 	if err != nil {
 		return nil, err
 	}
@@ -120,31 +90,31 @@ func (p *Provider) Stream(ctx context.Context, req providers.Request) (providers
 	}
 	st, err := p.openStream(ex, req)
 	if err != nil {
-		ex.close()
+		ex.Close()
 		return nil, err
 	}
 	return st, nil
 }
 
-func (p *Provider) openStream(ex *exchange, req providers.Request) (*stream, error) {
-	mediaType := ex.mediaType()
+func (p *Provider) openStream(ex *upstream.Exchange, req providers.Request) (*stream, error) {
+	mediaType := ex.MediaType()
 	if mediaType == "text/event-stream" {
 		return newStream(p, ex, req), nil
 	}
-	if !jsonType(mediaType) {
-		return nil, malformed(ex.resp.StatusCode, "The upstream's answer is not an event stream.", nil)
+	if !upstream.JSONType(mediaType) {
+		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not an event stream.", nil)
 	}
-	first, err := ex.peek()
+	first, err := ex.Peek()
 	if err != nil {
 		return nil, err
 	}
 	if first != '{' {
 		if first == '<' || first == '[' {
-			return nil, malformed(ex.resp.StatusCode, "The upstream's answer is not an event stream.", nil)
+			return nil, upstream.Malformed(ex.Status, "The upstream's answer is not an event stream.", nil)
 		}
 		return newStream(p, ex, req), nil // the type is wrong, but it may be one: the parser will tell
 	}
-	raw, err := ex.readAll(p.cfg.MaxBytes)
+	raw, err := ex.ReadAll(p.client.MaxBytes())
 	if err != nil {
 		return nil, err
 	}
@@ -155,13 +125,13 @@ func (p *Provider) openStream(ex *exchange, req providers.Request) (*stream, err
 	st.over = true
 	st.queue, err = chunksOf(raw)
 	if err != nil {
-		return nil, malformed(ex.resp.StatusCode, "The upstream's answer is not a chat completion.", err)
+		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not a chat completion.", err)
 	}
 	return st, nil
 }
 
 // send posts the request. On success the exchange holds an answer of status 2xx.
-func (p *Provider) send(ctx context.Context, req providers.Request, streamed bool) (*exchange, error) {
+func (p *Provider) send(ctx context.Context, req providers.Request, streamed bool) (*upstream.Exchange, error) {
 	if p.url == nil {
 		return nil, &providers.Error{Class: providers.Unavailable, Message: "The channel's base URL is not valid."}
 	}
@@ -172,61 +142,17 @@ func (p *Provider) send(ctx context.Context, req providers.Request, streamed boo
 			Message: "The request cannot be sent to the upstream.", Cause: err,
 		}
 	}
-	ex, err := p.post(ctx, body, streamed)
+	accept := "application/json"
+	if streamed {
+		accept = "text/event-stream"
+	}
+	ex, err := p.client.Send(ctx, upstream.Request{URL: p.url, Accept: accept, Body: body})
 	if err != nil {
 		return nil, err
 	}
-	if status := ex.resp.StatusCode; status < 200 || status > 299 {
-		defer ex.close()
+	if ex.Status/100 != 2 {
+		defer ex.Close()
 		return nil, p.statusError(req, ex)
 	}
 	return ex, nil
-}
-
-func (ex *exchange) mediaType() string {
-	mediaType, _, err := mime.ParseMediaType(ex.resp.Header.Get("Content-Type"))
-	if err != nil {
-		mediaType, _, _ = strings.Cut(ex.resp.Header.Get("Content-Type"), ";")
-	}
-	return strings.ToLower(strings.TrimSpace(mediaType))
-}
-
-// jsonType says whether a body of the type may be JSON. Servers that know no
-// better say nothing, or the types that mean nothing.
-func jsonType(mediaType string) bool {
-	switch mediaType {
-	case "", "application/json", "text/json", "text/plain", "application/octet-stream":
-		return true
-	}
-	return strings.HasSuffix(mediaType, "+json")
-}
-
-func malformed(status int, message string, cause error) *providers.Error {
-	return &providers.Error{Class: providers.Malformed, Status: status, Message: message, Cause: cause}
-}
-
-// readAll reads the whole body, of at most limit bytes.
-func (ex *exchange) readAll(limit int) ([]byte, error) {
-	size := ex.resp.ContentLength
-	raw := make([]byte, 0, max(512, min(size+1, 1<<20)))
-	for {
-		if len(raw) == cap(raw) {
-			raw = append(raw, 0)[:len(raw)]
-		}
-		n, err := ex.Read(raw[len(raw):cap(raw)])
-		raw = raw[:len(raw)+n]
-		status := ex.resp.StatusCode
-		switch {
-		case len(raw) > limit:
-			return nil, malformed(status, "The upstream's answer is too large.", nil)
-		case errors.Is(err, io.EOF) && len(raw) == 0:
-			return nil, malformed(status, "The upstream's answer is empty.", nil)
-		case errors.Is(err, io.EOF):
-			return raw, nil
-		case errors.Is(err, io.ErrUnexpectedEOF) && !ex.ended():
-			return nil, malformed(status, "The upstream's answer is cut short.", err)
-		case err != nil:
-			return nil, ex.failure(err)
-		}
-	}
 }

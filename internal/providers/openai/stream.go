@@ -12,6 +12,7 @@ import (
 
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/providers/sse"
+	"github.com/coaidev/coai/internal/providers/upstream"
 	"github.com/coaidev/coai/models"
 )
 
@@ -28,7 +29,7 @@ const (
 // end of the answer is looked at, and known mistakes are mended.
 type stream struct {
 	p      *Provider
-	ex     *exchange
+	ex     *upstream.Exchange
 	req    providers.Request
 	events *sse.Reader
 	queue  [][]byte // chunks of our own making, before anything else
@@ -40,8 +41,8 @@ type stream struct {
 	choices map[int64]*choice
 }
 
-func newStream(p *Provider, ex *exchange, req providers.Request) *stream {
-	return &stream{p: p, ex: ex, req: req, events: sse.NewReader(ex, min(maxEvent, p.cfg.MaxBytes))}
+func newStream(p *Provider, ex *upstream.Exchange, req providers.Request) *stream {
+	return &stream{p: p, ex: ex, req: req, events: sse.NewReader(ex, p.client.MaxEvent())}
 }
 
 // Next implements [providers.Stream].
@@ -66,14 +67,14 @@ func (s *stream) Close() error {
 	if s.err == nil {
 		s.err = &providers.Error{Class: providers.Canceled, Message: "The stream was closed."}
 	}
-	s.ex.close()
+	s.ex.Close()
 	return nil
 }
 
 // drain reads on to the end of the body, which is there already unless the
 // server is odd.
 func (s *stream) drain() {
-	s.ex.idle, s.ex.begun = drainTimeout, true
+	s.ex.Patience(drainTimeout)
 	for range 16 {
 		if _, err := s.events.Next(); err != nil {
 			return
@@ -111,12 +112,12 @@ func (s *stream) next() ([]byte, error) {
 
 // chunk checks an event's data. It gives nothing for an event that says nothing.
 func (s *stream) chunk(raw []byte, event sse.Event) ([]byte, error) {
-	status := s.ex.resp.StatusCode
+	status := s.ex.Status
 	if raw[0] != '{' || !gjson.ValidBytes(raw) {
 		if event.Cut {
 			return s.end(io.ErrUnexpectedEOF)
 		}
-		return nil, malformed(status, "The upstream sent a chunk that is not a JSON object.", nil)
+		return nil, upstream.Malformed(status, "The upstream sent a chunk that is not a JSON object.", nil)
 	}
 	if !utf8.Valid(raw) {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
@@ -124,7 +125,7 @@ func (s *stream) chunk(raw []byte, event sse.Event) ([]byte, error) {
 	if bytes.IndexByte(raw, '\n') >= 0 { // from several data lines; a chunk is sent on in one
 		var line bytes.Buffer
 		if err := json.Compact(&line, raw); err != nil {
-			return nil, malformed(status, "The upstream sent a chunk that is not a JSON object.", err)
+			return nil, upstream.Malformed(status, "The upstream sent a chunk that is not a JSON object.", err)
 		}
 		raw = line.Bytes()
 	}
@@ -166,7 +167,7 @@ func (s *stream) done() ([]byte, error) {
 	case s.finished():
 		return nil, io.EOF
 	case s.last == nil:
-		return nil, malformed(s.ex.resp.StatusCode, "The upstream's answer is empty.", nil)
+		return nil, upstream.Malformed(s.ex.Status, "The upstream's answer is empty.", nil)
 	}
 	return s.finishChunk()
 }
@@ -174,16 +175,16 @@ func (s *stream) done() ([]byte, error) {
 // end decides what the end of the body means, or a failure to read it.
 func (s *stream) end(err error) ([]byte, error) {
 	switch {
-	case s.ex.parent.Err() != nil:
-		return nil, s.ex.failure(err)
+	case s.ex.Abandoned():
+		return nil, s.ex.Failure(err)
 	case s.finished():
 		return nil, io.EOF
 	case errors.Is(err, sse.ErrTooLarge):
-		return nil, malformed(s.ex.resp.StatusCode, "The upstream sent an event that is too large.", nil)
-	case s.ex.ended():
-		return nil, s.ex.failure(err)
+		return nil, upstream.Malformed(s.ex.Status, "The upstream sent an event that is too large.", nil)
+	case s.ex.Ended():
+		return nil, s.ex.Failure(err)
 	case errors.Is(err, io.EOF) && s.chunks == 0:
-		return nil, malformed(s.ex.resp.StatusCode, "The upstream's answer is empty.", nil)
+		return nil, upstream.Malformed(s.ex.Status, "The upstream's answer is empty.", nil)
 	}
-	return nil, &providers.Error{Class: providers.Unavailable, Message: "The upstream broke off in the middle of its answer.", Cause: unexpected(err)}
+	return nil, upstream.BrokeOff(err)
 }

@@ -1,4 +1,4 @@
-package openai
+package upstream
 
 import (
 	"regexp"
@@ -25,14 +25,14 @@ var secret = regexp.MustCompile(strings.Join([]string{
 	`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b`, // mail addresses
 }, "|"))
 
-// scrub makes an upstream's text fit to be shown: on one line, of at most 500
+// Scrub makes an upstream's text fit to be shown: on one line, of at most 500
 // characters, without credentials, URLs, addresses and organisation ids.
-func (p *Provider) scrub(text string) string {
+func (c *Client) Scrub(text string) string {
 	if len(text) > maxErrorBody {
 		text = text[:maxErrorBody]
 	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	for _, own := range p.secrets() {
+	for _, own := range c.secrets {
 		text = strings.ReplaceAll(text, own, mask)
 	}
 	text = secret.ReplaceAllString(text, mask)
@@ -46,22 +46,20 @@ func (p *Provider) scrub(text string) string {
 }
 
 // secrets are the configured values that no text may quote.
-func (p *Provider) secrets() []string {
+func (c *Config) secrets() []string {
 	var list []string
 	add := func(value string) {
 		if len(value) >= 4 {
 			list = append(list, value)
 		}
 	}
-	add(p.cfg.APIKey)
-	add(p.cfg.Organization)
-	for name, value := range p.cfg.Headers {
+	for _, value := range c.Secrets {
+		add(value)
+	}
+	for name, value := range c.Extra {
 		if name = strings.ToLower(name); strings.Contains(name, "key") || strings.Contains(name, "auth") || strings.Contains(name, "token") || strings.Contains(name, "secret") {
 			add(strings.TrimSpace(strings.TrimPrefix(value, "Bearer ")))
 		}
-	}
-	if p.url != nil {
-		add(p.url.Host)
 	}
 	return list
 }

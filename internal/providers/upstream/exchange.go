@@ -1,0 +1,177 @@
+package upstream
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coaidev/coai/internal/providers"
+)
+
+var errSilent = errors.New("nothing came for too long")
+
+// Exchange is one request and its answer, whose body it reads under timeouts.
+// One timer watches over it: it runs only while somebody waits for the
+// upstream, so a slow reader is never taken for a silent upstream. It is for
+// one goroutine, and must be closed.
+type Exchange struct {
+	Status int
+	Header http.Header
+
+	parent context.Context // the caller's; kept because a stream outlives the call that opens it
+	ctx    context.Context // the request's, below it
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	idle   time.Duration
+	begun  bool // the first byte of the body has come
+	size   int64
+	raw    io.ReadCloser
+	body   io.Reader // decoded
+}
+
+// abort gives the exchange up before there is an answer.
+func (ex *Exchange) abort(err error) error {
+	failure := ex.Failure(err)
+	ex.timer.Stop()
+	ex.cancel(nil)
+	return failure
+}
+
+// Read reads from the body. Its errors are the transport's: see [Exchange.Failure].
+func (ex *Exchange) Read(b []byte) (int, error) {
+	if ex.begun {
+		ex.timer.Reset(ex.idle)
+	}
+	n, err := ex.body.Read(b)
+	if n > 0 || err != nil {
+		ex.begun = true
+		ex.timer.Stop()
+	}
+	return n, err //nolint:wrapcheck // a reader's errors are compared
+}
+
+// Patience shortens how long the exchange may be silent from now on; it never
+// makes it longer.
+func (ex *Exchange) Patience(d time.Duration) { ex.idle, ex.begun = min(ex.idle, d), true }
+
+// Peek gives the first byte of the body that is not white space, unread.
+func (ex *Exchange) Peek() (byte, error) {
+	var first [1]byte
+	for {
+		switch _, err := io.ReadFull(ex, first[:]); {
+		case errors.Is(err, io.EOF):
+			return 0, Malformed(ex.Status, "The upstream's answer is empty.", nil)
+		case err != nil:
+			return 0, ex.Failure(err)
+		}
+		switch first[0] {
+		case ' ', '\t', '\r', '\n':
+			continue
+		}
+		ex.body = io.MultiReader(bytes.NewReader(first[:]), ex.body)
+		return first[0], nil
+	}
+}
+
+// ReadAll reads the whole body, of at most limit bytes. Its errors are
+// *[providers.Error].
+func (ex *Exchange) ReadAll(limit int) ([]byte, error) {
+	raw := make([]byte, 0, max(512, min(ex.size+1, 1<<20)))
+	for {
+		if len(raw) == cap(raw) {
+			raw = append(raw, 0)[:len(raw)]
+		}
+		n, err := ex.Read(raw[len(raw):cap(raw)])
+		raw = raw[:len(raw)+n]
+		switch {
+		case len(raw) > limit:
+			return nil, Malformed(ex.Status, "The upstream's answer is too large.", nil)
+		case errors.Is(err, io.EOF) && len(raw) == 0:
+			return nil, Malformed(ex.Status, "The upstream's answer is empty.", nil)
+		case errors.Is(err, io.EOF):
+			return raw, nil
+		case errors.Is(err, io.ErrUnexpectedEOF) && !ex.Ended():
+			return nil, Malformed(ex.Status, "The upstream's answer is cut short.", err)
+		case err != nil:
+			return nil, ex.Failure(err)
+		}
+	}
+}
+
+// MediaType is the answer's, in lower case and without parameters.
+func (ex *Exchange) MediaType() string {
+	mediaType, _, err := mime.ParseMediaType(ex.Header.Get("Content-Type"))
+	if err != nil {
+		mediaType, _, _ = strings.Cut(ex.Header.Get("Content-Type"), ";")
+	}
+	return strings.ToLower(strings.TrimSpace(mediaType))
+}
+
+// JSONType says whether a body of the type may be JSON. Servers that know no
+// better say nothing, or the types that mean nothing.
+func JSONType(mediaType string) bool {
+	switch mediaType {
+	case "", "application/json", "text/json", "text/plain", "application/octet-stream":
+		return true
+	}
+	return strings.HasSuffix(mediaType, "+json")
+}
+
+// Ended says whether the exchange was ended from our side: by the caller's
+// context, or by a timeout.
+func (ex *Exchange) Ended() bool { return ex.ctx.Err() != nil }
+
+// Abandoned says whether the caller's context has ended.
+func (ex *Exchange) Abandoned() bool { return ex.parent.Err() != nil }
+
+// Failure says what a transport error means.
+func (ex *Exchange) Failure(err error) *providers.Error {
+	var inURL *url.Error
+	if errors.As(err, &inURL) {
+		err = inURL.Err // without the URL, which is the operator's own affair
+	}
+	err = unexpected(err)
+	switch {
+	case ex.parent.Err() != nil:
+		return providers.AsError(ex.parent.Err())
+	case errors.Is(context.Cause(ex.ctx), errSilent):
+		return &providers.Error{Class: providers.Timeout, Message: "The upstream sent nothing for too long.", Cause: errSilent}
+	case ex.raw != nil:
+		return &providers.Error{Class: providers.Unavailable, Message: "The upstream broke off.", Cause: err}
+	}
+	return &providers.Error{Class: providers.Unavailable, Message: "The upstream could not be reached.", Cause: err}
+}
+
+// Close releases the connection; one whose body was not read to its end is
+// closed with it.
+func (ex *Exchange) Close() {
+	ex.timer.Stop()
+	ex.cancel(nil)
+	if ex.raw != nil {
+		_ = ex.raw.Close()
+	}
+}
+
+// gunzip decodes a body, from the first read on.
+type gunzip struct {
+	src io.Reader
+	zip *gzip.Reader
+}
+
+func (g *gunzip) Read(b []byte) (int, error) {
+	if g.zip == nil {
+		zip, err := gzip.NewReader(g.src)
+		if err != nil {
+			return 0, err //nolint:wrapcheck // a reader's errors are compared
+		}
+		g.zip = zip
+	}
+	return g.zip.Read(b) //nolint:wrapcheck // as above
+}
