@@ -18,6 +18,11 @@ type Usage struct {
 	CostDetails             *CostDetails             `json:"cost_details,omitempty"`
 	// Estimated says that the upstream gave no numbers and a local tokenizer counted.
 	Estimated bool `json:"estimated,omitempty"`
+
+	// What endpoints beside chat are billed by.
+	Images     int64 `json:"-"` // made
+	Characters int64 `json:"-"` // of text made into speech
+	AudioMS    int64 `json:"-"` // milliseconds of audio transcribed
 }
 
 // PromptTokensDetails break the prompt down. Cached tokens are part of the prompt's count.
@@ -76,6 +81,23 @@ const (
 	UsageRecovered UsageStatus = "recovered" // the process died; a job closed the record with an estimate
 )
 
+// Operation is what was asked of an upstream, in OpenTelemetry's words for
+// generative AI where it has one.
+type Operation string
+
+// The operations.
+const (
+	OperationChat           Operation = "chat" // also /v1/responses and /v1/messages translated to it
+	OperationTextCompletion Operation = "text_completion"
+	OperationEmbeddings     Operation = "embeddings"
+	OperationResponses      Operation = "responses" // passed through to an upstream that has them
+	OperationMessages       Operation = "messages"  // passed through to an upstream that has them
+	OperationImage          Operation = "image_generation"
+	OperationSpeech         Operation = "speech"
+	OperationTranscription  Operation = "transcription"
+	OperationModeration     Operation = "moderation"
+)
+
 // UsageRecord accounts for one attempt at an upstream. Final rows are never
 // changed.
 type UsageRecord struct {
@@ -88,6 +110,7 @@ type UsageRecord struct {
 	ChannelID        string      `bun:"channel_id"`
 	Model            string      `bun:"model"`          // as asked for, aliases resolved
 	UpstreamModel    string      `bun:"upstream_model"` // as sent to the channel
+	Operation        Operation   `bun:"operation"`
 	Stream           bool        `bun:"stream"`
 	Status           UsageStatus `bun:"status"`
 	ErrorCode        string      `bun:"error_code"` // empty: success; client_closed_request: the client left

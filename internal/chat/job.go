@@ -78,7 +78,7 @@ func (j *job) begin(a *channels.Attempt) error {
 	j.record = &models.UsageRecord{
 		ID: models.NewID(models.RequestPrefix), RequestID: models.RequestIDFrom(j.ctx),
 		UserID: j.viewer.UserID, APIKeyID: j.viewer.KeyID, ChannelID: a.ChannelID,
-		Model: j.route.Model.Name, UpstreamModel: a.Model, Stream: j.stream,
+		Model: j.route.Model.Name, UpstreamModel: a.Model, Operation: models.OperationChat, Stream: j.stream,
 		Status: models.UsagePending, CreatedAt: j.tried.UTC().Truncate(time.Microsecond),
 	}
 	// What is charged if this process dies: the prompt, counted roughly, since
