@@ -47,13 +47,17 @@ func client(t *testing.T, url string) *redis.Client {
 func each(t *testing.T, test func(t *testing.T, l *ratelimit.Limiter, c *clock)) {
 	t.Helper()
 	kinds := map[string]func(t *testing.T) *ratelimit.Limiter{
-		"memory":     func(*testing.T) *ratelimit.Limiter { return ratelimit.NewMemory() },
-		"redis":      func(t *testing.T) *ratelimit.Limiter { return ratelimit.NewRedis(client(t, testdb.Redis(t)), zerolog.Nop()) },
-		"redis away": func(t *testing.T) *ratelimit.Limiter { return ratelimit.NewRedis(client(t, "redis://127.0.0.1:1/0"), zerolog.Nop()) },
+		"memory": func(*testing.T) *ratelimit.Limiter { return ratelimit.NewMemory() },
+		"redis": func(t *testing.T) *ratelimit.Limiter {
+			return ratelimit.NewRedis(client(t, testdb.Redis(t)), zerolog.Nop())
+		},
+		"redis away": func(t *testing.T) *ratelimit.Limiter {
+			return ratelimit.NewRedis(client(t, "redis://127.0.0.1:1/0"), zerolog.Nop())
+		},
 	}
-	for name, make := range kinds {
+	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
-			l, c := make(t), newClock(noon)
+			l, c := kind(t), newClock(noon)
 			l.SetClock(c.now)
 			test(t, l, c)
 		})
