@@ -50,10 +50,19 @@ func (l *logs) String() string {
 // writeError answers as a face does: with the code alone.
 func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	e, _ := models.AsError(err)
-	status := map[models.Kind]int{
-		models.KindUnauthenticated: 401, models.KindForbidden: 403, models.KindNotFound: 404,
-		models.KindRateLimited: 429, models.KindUnavailable: 503, models.KindInternal: 500,
-	}[e.Kind]
+	status := http.StatusTeapot
+	switch e.Kind { //nolint:exhaustive // those that the server itself answers with
+	case models.KindUnauthenticated:
+		status = http.StatusUnauthorized
+	case models.KindNotFound:
+		status = http.StatusNotFound
+	case models.KindRateLimited:
+		status = http.StatusTooManyRequests
+	case models.KindUnavailable:
+		status = http.StatusServiceUnavailable
+	case models.KindInternal:
+		status = http.StatusInternalServerError
+	}
 	http.Error(w, e.Code, status)
 }
 
