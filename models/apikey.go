@@ -61,6 +61,8 @@ type APIKey struct {
 	LastUsedAt    *time.Time `bun:"last_used_at" json:"-"` // exact to a minute
 	CreatedAt     time.Time  `bun:"created_at" json:"-"`
 
+	CacheTTLSeconds int `bun:"cache_ttl" json:"cache_ttl_seconds"` // of the response cache; 0: none
+
 	// After a rotation the old secret stays valid until PreviousExpiresAt.
 	PreviousHash      []byte     `bun:"previous_hash" json:"-"`
 	PreviousExpiresAt *time.Time `bun:"previous_expires_at" json:"-"`
@@ -76,6 +78,8 @@ type CreateAPIKeyInput struct {
 	AllowedModels []string   `json:"allowed_models,omitempty"` // empty: all
 	AllowedCIDRs  []string   `json:"allowed_cidrs,omitempty"`  // empty: from anywhere; a single address counts as a network
 	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
+	// CacheTTLSeconds is how long answers are kept for the same request of the account, at most a day; 0: not at all.
+	CacheTTLSeconds *int `json:"cache_ttl_seconds,omitempty"`
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -95,6 +99,9 @@ func (in *CreateAPIKeyInput) Validate(now time.Time) error {
 	if err := canonCIDRs(in.AllowedCIDRs); err != nil {
 		return err
 	}
+	if err := validCacheTTL(in.CacheTTLSeconds); err != nil {
+		return err
+	}
 	return validExpiry(in.ExpiresAt, now)
 }
 
@@ -105,6 +112,8 @@ type UpdateAPIKeyInput struct {
 	AllowedModels graphql.Omittable[[]string]   `json:"allowed_models,omitzero"`
 	AllowedCIDRs  graphql.Omittable[[]string]   `json:"allowed_cidrs,omitzero"`
 	ExpiresAt     graphql.Omittable[*time.Time] `json:"expires_at,omitzero"`
+
+	CacheTTLSeconds graphql.Omittable[*int] `json:"cache_ttl_seconds,omitzero"` // null: 0
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -134,6 +143,9 @@ func (in *UpdateAPIKeyInput) Validate(now time.Time) error {
 		if err := canonCIDRs(v); err != nil {
 			return err
 		}
+	}
+	if err := validCacheTTL(in.CacheTTLSeconds.Value()); err != nil {
+		return err
 	}
 	if v, ok := in.ExpiresAt.ValueOK(); ok {
 		return validExpiry(v, now)
@@ -184,6 +196,16 @@ type RotateAPIKeyPayload struct {
 type DeleteAPIKeyPayload struct {
 	Payload
 	DeletedAPIKeyID *string
+}
+
+// MaxCacheTTL bounds how long a key may keep answers.
+const MaxCacheTTL = 24 * time.Hour
+
+func validCacheTTL(seconds *int) error {
+	if most := int(MaxCacheTTL / time.Second); seconds != nil && (*seconds < 0 || *seconds > most) {
+		return Invalid("cache_ttl_seconds", "'cache_ttl_seconds' must be between 0 and %d; got %d.", most, *seconds)
+	}
+	return nil
 }
 
 func validScopes(scopes []Scope) error {

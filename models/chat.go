@@ -77,6 +77,8 @@ type ChatCompletionInput struct {
 	// Raw is the request as a REST client sent it. When it is set, upstreams
 	// that speak OpenAI's language get these bytes.
 	Raw []byte `json:"-"`
+	// NoCache asks upstreams even where the key has a response cache.
+	NoCache bool `json:"-"`
 }
 
 // StreamOptions are options of a streamed completion.

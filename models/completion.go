@@ -12,6 +12,8 @@ type ChatCompletion struct {
 	Usage     *Usage // as accounted; nil until settled
 	ChannelID string // the channel that answered; set for admins only
 
+	Cache *CacheStatus // nil: the key uses no cache
+
 	raw  []byte
 	body *ChatCompletionBody
 }
@@ -123,6 +125,8 @@ type ChatCompletionChunk struct {
 	Err      *Error // terminal: nothing follows
 
 	ChannelID string // the channel that answers; set for admins only
+
+	Cache *CacheStatus // nil: the key uses no cache
 
 	raw  []byte
 	body *ChunkBody
@@ -251,3 +255,12 @@ func read[B, T any](body func() (*B, error), field func(*B) T) (T, error) {
 	}
 	return field(b), nil
 }
+
+// CacheStatus says whether an answer came out of the response cache.
+type CacheStatus string
+
+// The cache statuses.
+const (
+	CacheHit  CacheStatus = "hit"
+	CacheMiss CacheStatus = "miss"
+)

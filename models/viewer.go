@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // Viewer is who makes a request: a user, through one of their API keys. Every
@@ -13,8 +14,9 @@ type Viewer struct {
 	Tier          Tier
 	KeyID         string
 	Scopes        []Scope
-	AllowedModels []string // empty: all
-	AllowedCIDRs  []string // empty: from anywhere
+	AllowedModels []string      // empty: all
+	AllowedCIDRs  []string      // empty: from anywhere
+	CacheTTL      time.Duration // how long answers are kept for the same question; 0: not at all
 }
 
 // Require fails unless the viewer is signed in and its key carries the scope.

@@ -3,6 +3,7 @@ package rest
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coaidev/coai/graph"
@@ -20,7 +21,7 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 	if len(body) == 0 {
 		return emptyBody()
 	}
-	in := models.ChatCompletionInput{Raw: body}
+	in := models.ChatCompletionInput{Raw: body, NoCache: noCache(r.Header)}
 	if err := unmarshal(body, &in, passUnknown); err != nil {
 		return err
 	}
@@ -36,6 +37,7 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 		return err //nolint:wrapcheck // the model's own words
 	}
 	setChannel(w.Header(), done.ChatCompletion.ChannelID)
+	setCache(w.Header(), done.ChatCompletion.Cache)
 	w.Header().Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
 	writeBytes(w, http.StatusOK, answer)
 	return nil
@@ -45,5 +47,19 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 func setChannel(h http.Header, channelID string) {
 	if channelID != "" {
 		h.Set("X-Coai-Channel", channelID)
+	}
+}
+
+// noCache says whether the client wants an answer that was not kept.
+// https://www.rfc-editor.org/rfc/rfc9111#section-5.2.1
+func noCache(h http.Header) bool {
+	control := strings.ToLower(strings.Join(h.Values("Cache-Control"), ","))
+	return strings.Contains(control, "no-cache") || strings.Contains(control, "no-store")
+}
+
+// setCache says whether the answer was kept, to keys that use the cache.
+func setCache(h http.Header, c *models.CacheStatus) {
+	if c != nil {
+		h.Set("X-Coai-Cache", string(*c))
 	}
 }

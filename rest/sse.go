@@ -72,6 +72,7 @@ func (h *handler) sendEvents(ctx context.Context, out *eventWriter, first *model
 	defer out.release()
 	if first != nil {
 		setChannel(out.w.Header(), first.ChannelID)
+		setCache(out.w.Header(), first.Cache)
 		if ended := out.chunk(ctx, first, true); ended {
 			return
 		}

@@ -415,6 +415,14 @@ enum MessageRole {
   FUNCTION
 }
 
+"Whether an answer came out of the response cache."
+enum CacheStatus {
+  "It did, and costs nothing."
+  HIT
+  "It did not. It is kept for the next who asks the same."
+  MISS
+}
+
 "Why a choice ended."
 enum FinishReason {
   "The model had said everything, or met a stop sequence."
@@ -495,6 +503,8 @@ type ApiKey implements Node {
   allowedModels: [String!]!
   "The networks it may be used from; empty for all."
   allowedCidrs: [String!]!
+  "How long its answers are kept for the same request of the account, in seconds; 0 for not at all."
+  cacheTtlSeconds: Int!
   "When it stops to count; null for never."
   expiresAt: DateTime
   "When it was revoked; null while it counts."
@@ -727,6 +737,8 @@ type ChatCompletion {
   usage: Usage
   "The upstream's mark of its configuration."
   systemFingerprint: String
+  "Whether the answer came out of the response cache; null when the key uses none."
+  cache: CacheStatus
   "The whole answer in OpenAI's shape, with the fields that are not typed here."
   raw: JSON!
 }
@@ -797,6 +809,8 @@ type ChatCompletionChunk {
   usage: Usage
   "The failure that ended the stream. Nothing follows."
   error: StreamError
+  "Whether the stream comes out of the response cache; null when the key uses none."
+  cache: CacheStatus
   "The whole chunk in OpenAI's shape, with the fields that are not typed here; null on a failure."
   raw: JSON
 }
@@ -1146,6 +1160,8 @@ input CreateApiKeyInput {
   allowedModels: [String!]
   "The networks it may be used from, such as ` + "`" + `10.0.0.0/8` + "`" + `, at most 100; empty for all."
   allowedCidrs: [String!]
+  "How long answers are kept for the same request of the account, in seconds, 0 to 86400; 0 for not at all. An answer that is kept costs nothing."
+  cacheTtlSeconds: Int
   "When it stops to count; null for never."
   expiresAt: DateTime
 }
@@ -1170,6 +1186,8 @@ input UpdateApiKeyInput {
   allowedModels: [String!]
   "The networks it may be used from, at most 100; empty for all."
   allowedCidrs: [String!]
+  "How long answers are kept for the same request of the account, in seconds, 0 to 86400; 0 for not at all. An answer that is kept costs nothing."
+  cacheTtlSeconds: Int
   "When it stops to count; null for never."
   expiresAt: DateTime
 }
@@ -1423,6 +1441,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_allowedModels(ctx, field)
 	case "allowedCidrs":
 		return ec.fieldContext_ApiKey_allowedCidrs(ctx, field)
+	case "cacheTtlSeconds":
+		return ec.fieldContext_ApiKey_cacheTtlSeconds(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
 	case "revokedAt":
@@ -1615,6 +1635,8 @@ func (ec *executionContext) childFields_ChatCompletion(ctx context.Context, fiel
 		return ec.fieldContext_ChatCompletion_usage(ctx, field)
 	case "systemFingerprint":
 		return ec.fieldContext_ChatCompletion_systemFingerprint(ctx, field)
+	case "cache":
+		return ec.fieldContext_ChatCompletion_cache(ctx, field)
 	case "raw":
 		return ec.fieldContext_ChatCompletion_raw(ctx, field)
 	}
@@ -1637,6 +1659,8 @@ func (ec *executionContext) childFields_ChatCompletionChunk(ctx context.Context,
 		return ec.fieldContext_ChatCompletionChunk_usage(ctx, field)
 	case "error":
 		return ec.fieldContext_ChatCompletionChunk_error(ctx, field)
+	case "cache":
+		return ec.fieldContext_ChatCompletionChunk_cache(ctx, field)
 	case "raw":
 		return ec.fieldContext_ChatCompletionChunk_raw(ctx, field)
 	}
@@ -2856,6 +2880,29 @@ func (ec *executionContext) _ApiKey_allowedCidrs(ctx context.Context, field grap
 }
 func (ec *executionContext) fieldContext_ApiKey_allowedCidrs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "String")
+}
+
+func (ec *executionContext) _ApiKey_cacheTtlSeconds(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_cacheTtlSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CacheTTLSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_cacheTtlSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "Int")
 }
 
 func (ec *executionContext) _ApiKey_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
@@ -4442,6 +4489,29 @@ func (ec *executionContext) fieldContext_ChatCompletion_systemFingerprint(_ cont
 	return graphql.NewScalarFieldContext("ChatCompletion", field, true, false, "String")
 }
 
+func (ec *executionContext) _ChatCompletion_cache(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChatCompletion_cache(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cache, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CacheStatus) graphql.Marshaler {
+			return ec.marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChatCompletion_cache(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChatCompletion", field, false, false, "CacheStatus")
+}
+
 func (ec *executionContext) _ChatCompletion_raw(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletion) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4651,6 +4721,29 @@ func (ec *executionContext) fieldContext_ChatCompletionChunk_error(_ context.Con
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ChatCompletionChunk_cache(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletionChunk) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChatCompletionChunk_cache(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cache, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CacheStatus) graphql.Marshaler {
+			return ec.marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChatCompletionChunk_cache(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChatCompletionChunk", field, false, false, "CacheStatus")
 }
 
 func (ec *executionContext) _ChatCompletionChunk_raw(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletionChunk) (ret graphql.Marshaler) {
@@ -10281,7 +10374,7 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "expiresAt"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -10316,6 +10409,13 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.AllowedCIDRs = data
+		case "cacheTtlSeconds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cacheTtlSeconds"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CacheTTLSeconds = data
 		case "expiresAt":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
@@ -11240,7 +11340,7 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "expiresAt"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -11275,6 +11375,13 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.AllowedCIDRs = graphql.OmittableOf(data)
+		case "cacheTtlSeconds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cacheTtlSeconds"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CacheTTLSeconds = graphql.OmittableOf(data)
 		case "expiresAt":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
@@ -11608,6 +11715,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			}
 		case "allowedCidrs":
 			out.Values[i] = ec._ApiKey_allowedCidrs(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "cacheTtlSeconds":
+			out.Values[i] = ec._ApiKey_cacheTtlSeconds(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -12236,6 +12348,11 @@ func (ec *executionContext) _ChatCompletion(ctx context.Context, sel ast.Selecti
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "cache":
+			out.Values[i] = ec._ChatCompletion_cache(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "raw":
 			out.Values[i] = ec._ChatCompletion_raw(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -12301,6 +12418,11 @@ func (ec *executionContext) _ChatCompletionChunk(ctx context.Context, sel ast.Se
 			}
 		case "error":
 			out.Values[i] = ec._ChatCompletionChunk_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cache":
+			out.Values[i] = ec._ChatCompletionChunk_cache(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -15388,6 +15510,36 @@ func (ec *executionContext) marshalOBoolean2ᚖbool(ctx context.Context, sel ast
 	res := graphql.MarshalBoolean(*v)
 	return res
 }
+
+func (ec *executionContext) unmarshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx context.Context, v any) (*models.CacheStatus, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx context.Context, sel ast.SelectionSet, v *models.CacheStatus) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus[*v])
+	return res
+}
+
+var (
+	unmarshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus = map[string]models.CacheStatus{
+		"HIT":  models.CacheHit,
+		"MISS": models.CacheMiss,
+	}
+	marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus = map[models.CacheStatus]string{
+		models.CacheHit:  "HIT",
+		models.CacheMiss: "MISS",
+	}
+)
 
 func (ec *executionContext) marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx context.Context, sel ast.SelectionSet, v *models.Channel) graphql.Marshaler {
 	if v == nil {

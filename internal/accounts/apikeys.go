@@ -110,6 +110,9 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 		}
 	}
 	key.ExpiresAt = storedPtr(in.ExpiresAt)
+	if in.CacheTTLSeconds != nil {
+		key.CacheTTLSeconds = *in.CacheTTLSeconds
+	}
 	err = s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		n, err := tx.NewSelect().Model((*models.APIKey)(nil)).Apply(owned(v), live).Count(ctx)
 		if err != nil {
@@ -179,6 +182,12 @@ func applyKey(v *models.Viewer, key *models.APIKey, in *models.UpdateAPIKeyInput
 	}
 	if at, ok := in.ExpiresAt.ValueOK(); ok {
 		key.ExpiresAt = storedPtr(at)
+	}
+	if seconds, ok := in.CacheTTLSeconds.ValueOK(); ok {
+		key.CacheTTLSeconds = 0
+		if seconds != nil {
+			key.CacheTTLSeconds = *seconds
+		}
 	}
 	return nil
 }

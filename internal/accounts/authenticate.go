@@ -133,6 +133,7 @@ type signIn struct {
 	Scopes            []models.Scope    `bun:"scopes,type:jsonb"`
 	AllowedModels     []string          `bun:"allowed_models,type:jsonb"`
 	AllowedCIDRs      []string          `bun:"allowed_cidrs,type:jsonb"`
+	CacheTTL          int               `bun:"cache_ttl"`
 	ExpiresAt         *time.Time        `bun:"expires_at"`
 	RevokedAt         *time.Time        `bun:"revoked_at"`
 	LastUsedAt        *time.Time        `bun:"last_used_at"`
@@ -165,6 +166,7 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 		viewer: &models.Viewer{
 			UserID: row.UserID, Role: row.Role, Tier: row.Tier, KeyID: row.ID,
 			Scopes: row.Scopes, AllowedModels: row.AllowedModels, AllowedCIDRs: row.AllowedCIDRs,
+			CacheTTL: time.Duration(row.CacheTTL) * time.Second,
 		},
 	}
 	if previous {
@@ -182,7 +184,7 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 func (s *Service) signIn(ctx context.Context, where string, id digest) (*signIn, error) {
 	row := new(signIn)
 	err := s.db.Read().NewSelect().Model(row).
-		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at").
+		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at").
 		ColumnExpr("u.role, u.tier, u.status").
 		Join("JOIN users AS u ON u.id = k.user_id").
 		Where(where, id[:]).OrderBy("k.id", bun.OrderDesc).Limit(1).Scan(ctx)

@@ -94,8 +94,9 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout},
+	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize)},
 		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	a.onClose("response cache", func(context.Context) error { completions.Close(); return nil })
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,

@@ -30,6 +30,8 @@ type Config struct {
 	MaxBody Size `group:"Serving" env:"COAI_MAX_BODY" flag:"max-body" yaml:"max_body" default:"20MiB" check:"positive" help:"Largest request body."`
 	// CompletionTimeout bounds a whole completion.
 	CompletionTimeout time.Duration `group:"Serving" env:"COAI_COMPLETION_TIMEOUT" flag:"completion-timeout" yaml:"completion_timeout" default:"10m" check:"positive" help:"Longest time for a whole completion, failover included."`
+	// CacheSize bounds the answers kept for keys with a response cache.
+	CacheSize Size `group:"Serving" env:"COAI_CACHE_SIZE" flag:"cache-size" yaml:"cache_size" default:"64MiB" help:"Memory for answers that are kept for API keys with a response cache. 0 keeps none."`
 	// ShutdownTimeout is how long running requests may go on after a stop was asked for.
 	ShutdownTimeout time.Duration `group:"Serving" env:"COAI_SHUTDOWN_TIMEOUT" flag:"shutdown-timeout" yaml:"shutdown_timeout" default:"30s" check:"positive" help:"How long running requests and streams may go on after SIGTERM."`
 	// Worker says whether a serving process runs periodic jobs too.

@@ -35,7 +35,8 @@ const clientClosed = "client_closed_request"
 
 // Config holds the settings of a [Service].
 type Config struct {
-	Timeout time.Duration // of a whole completion; default [DefaultTimeout]
+	Timeout    time.Duration // of a whole completion; default [DefaultTimeout]
+	CacheBytes int64         // of answers kept for keys that ask for it; 0: none
 }
 
 // Service answers completions.
@@ -44,6 +45,7 @@ type Service struct {
 	ledger   *usage.Ledger
 	timeout  time.Duration
 	measure  *measure
+	cache    responses
 }
 
 // New makes the service.
@@ -51,8 +53,13 @@ func New(reg *channels.Registry, ledger *usage.Ledger, cfg Config, tel Telemetry
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Service{channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel)}
+	return &Service{
+		channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel), cache: newResponses(cfg.CacheBytes),
+	}
 }
+
+// Close releases what the service keeps. Completions must have ended.
+func (s *Service) Close() { s.cache.close() }
 
 // Complete answers a request in one piece. Its errors are those of [Service.Stream],
 // and what a stream would carry in band: an upstream's refusal of the request as
@@ -63,6 +70,11 @@ func (s *Service) Complete(ctx context.Context, v *models.Viewer, in models.Chat
 		return nil, err
 	}
 	defer j.close()
+	hit, keepAt := s.cache.find(j)
+	if hit != nil {
+		s.measure.cached(ctx, true)
+		return &models.CreateChatCompletionPayload{ChatCompletion: hit.completion()}, nil
+	}
 	for {
 		if err := j.next(); err != nil {
 			return nil, j.end(err)
@@ -74,12 +86,24 @@ func (s *Service) Complete(ctx context.Context, v *models.Viewer, in models.Chat
 			j.firstByte()
 			err = j.finishWhole(c)
 			if err == nil {
+				s.keepWhole(j, keepAt, c)
 				return &models.CreateChatCompletionPayload{ChatCompletion: c}, nil
 			}
 		}
 		if err := j.failed(err); err != nil {
 			return nil, j.end(err)
 		}
+	}
+}
+
+func (s *Service) keepWhole(j *job, at *cacheKey, c *models.ChatCompletion) {
+	if at == nil {
+		return
+	}
+	c.Cache = new(models.CacheMiss)
+	s.measure.cached(j.ctx, false)
+	if raw, err := c.JSON(); err == nil {
+		s.cache.keep(at, j.viewer.CacheTTL, raw, nil, c.Usage)
 	}
 }
 
@@ -116,7 +140,13 @@ func (s *Service) Stream(ctx context.Context, v *models.Viewer, in models.ChatCo
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{job: j, wantsUsage: in.WantsUsage()}, nil
+	hit, keepAt := s.cache.find(j)
+	if hit != nil {
+		s.measure.cached(ctx, true)
+		j.close()
+		return hit.stream(), nil
+	}
+	return &Stream{job: j, wantsUsage: in.WantsUsage(), keepAt: keepAt}, nil
 }
 
 // admit checks everything that needs no upstream.

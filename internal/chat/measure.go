@@ -28,6 +28,7 @@ type measure struct {
 	ttft      metric.Float64Histogram
 	overhead  metric.Float64Histogram
 	estimated metric.Int64Counter
+	cache     metric.Int64Counter
 }
 
 func newMeasure(t Telemetry) *measure {
@@ -47,7 +48,13 @@ func newMeasure(t Telemetry) *measure {
 		metric.WithExplicitBucketBoundaries(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1))
 	m.estimated, _ = t.Meter.Int64Counter("coai.usage.estimated",
 		metric.WithDescription("Usage records for which the upstream gave no numbers."))
+	m.cache, _ = t.Meter.Int64Counter("coai.cache.requests",
+		metric.WithDescription("Requests of keys with a response cache, by whether they were answered from it."))
 	return m
+}
+
+func (m *measure) cached(ctx context.Context, hit bool) {
+	m.cache.Add(ctx, 1, metric.WithAttributes(attribute.Bool("coai.cache.hit", hit)))
 }
 
 func (m *measure) start(ctx context.Context, model string, stream bool) (context.Context, trace.Span) {

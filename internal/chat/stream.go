@@ -22,6 +22,10 @@ type Stream struct {
 	ready    []*models.ChatCompletionChunk // to be handed out
 	sequence int
 	done     bool
+
+	keepAt *cacheKey // where to keep the answer; nil: it is not kept
+	kept   [][]byte  // what was handed out so far
+	size   int       // of kept, in bytes
 }
 
 // Next waits for the next chunk and gives io.EOF after the last. A failure comes
@@ -43,13 +47,33 @@ func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
 	s.ready = s.ready[1:]
 	c.Sequence = s.sequence
 	s.sequence++
+	if s.keepAt != nil {
+		s.keep(c)
+	}
 	return c, nil
+}
+
+// keep collects the answer for those who ask the same later. One that fails or
+// is too long is not kept.
+func (s *Stream) keep(c *models.ChatCompletionChunk) {
+	c.Cache = new(models.CacheMiss)
+	raw, err := c.JSON()
+	if s.size += len(raw); err != nil || c.Err != nil || s.size > maxCached {
+		s.keepAt, s.kept = nil, nil
+		return
+	}
+	s.kept = append(s.kept, raw)
+	if s.done && len(s.ready) == 0 {
+		s.job.s.measure.cached(s.job.ctx, false)
+		s.job.s.cache.keep(s.keepAt, s.job.viewer.CacheTTL, nil, s.kept, c.Usage)
+		s.keepAt, s.kept = nil, nil
+	}
 }
 
 // Close gives up what is left: it cancels the upstream and accounts for what
 // was produced.
 func (s *Stream) Close() error {
-	s.ready = nil
+	s.ready, s.keepAt = nil, nil
 	if s.done {
 		return nil
 	}

@@ -51,6 +51,7 @@ type Product struct {
 	Client *http.Client
 
 	t    testing.TB
+	cfg  *app.Config
 	stop context.CancelCauseFunc
 	done chan error
 }
@@ -69,7 +70,7 @@ func Start(t testing.TB, b Backends, settings ...string) *Product {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Product{t: t, Logs: new(Logs), done: make(chan error, 1), Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
+	p := &Product{t: t, cfg: cfg, Logs: new(Logs), done: make(chan error, 1), Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(t.Context())) // Stop ends it, after the test
 	p.stop = stop
 	a, err := app.New(ctx, cfg, zerolog.New(p.Logs).Level(zerolog.DebugLevel))
@@ -276,6 +277,24 @@ func (p *Product) UserKey(more map[string]any) string {
 		p.t.Fatalf("create key: %d %s", res.Status, res.Body)
 	}
 	return k.Secret
+}
+
+// OtherUserKey makes an account without the admin role, and a key of it.
+func (p *Product) OtherUserKey(email string, in models.CreateAPIKeyInput) string {
+	p.t.Helper()
+	o, err := app.OpenOperator(p.t.Context(), p.cfg, zerolog.New(p.Logs))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = o.Close(p.t.Context()) }()
+	if _, err := o.CreateUser(p.t.Context(), models.CreateUserInput{Email: email, Role: models.RoleUser, Tier: models.TierEnterprise}); err != nil {
+		p.t.Fatal(err)
+	}
+	_, secret, err := o.CreateKey(p.t.Context(), email, in)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return secret
 }
 
 // Usage waits until n usage records are final, and gives all of them, the oldest first.

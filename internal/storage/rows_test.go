@@ -116,7 +116,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 				ID: "key_1", UserID: "user_1", Name: awkward, Display: "sk-coai-…AbC1", Hash: hash,
 				Scopes: models.AllScopes(), AllowedModels: []string{"gpt-4o", awkward}, AllowedCIDRs: []string{"10.0.0.0/8", "::1/128"},
 				ExpiresAt: new(elsewhere), RevokedAt: new(moment()), LastUsedAt: new(moment()), CreatedAt: moment(),
-				PreviousHash: append(hash, 1), PreviousExpiresAt: new(elsewhere),
+				PreviousHash: append(hash, 1), PreviousExpiresAt: new(elsewhere), CacheTTLSeconds: 60,
 			}
 			same(t, roundTrip(t, db, full), full, true)
 			bare := &models.APIKey{ID: "key_2", UserID: "user_1", Hash: []byte{1}, CreatedAt: moment()}
