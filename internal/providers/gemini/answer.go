@@ -223,4 +223,3 @@ func callID(own string, used map[string]bool) string {
 func inlineURL(b *blob) string { return "data:" + b.MimeType + ";base64," + b.Data }
 
 func ptr[T any](v T) *T { return &v }
-

@@ -14,9 +14,10 @@
 //   - top_k, safety_settings, and google or extra_body.google with
 //     thinking_config and safety_settings are passed on.
 //
-// reasoning_effort becomes a thinking level for models from Gemini 3 on, and for
-// older ones a budget of tokens: none 0, minimal and low 1,024, medium 8,192,
-// high 24,576. Thoughts are asked for with it.
+// reasoning_effort becomes a thinking level for models from Gemini 3 on (minimal
+// and low are low, high and xhigh are high), and for older ones a budget of
+// tokens: minimal and low 1,024, medium 8,192, high and xhigh 24,576. none is a
+// budget of 0, which not every model takes. Thoughts are asked for with it.
 package gemini
 
 import (

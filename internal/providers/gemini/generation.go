@@ -90,8 +90,8 @@ func (t *translation) effort(effort string) error {
 		return nil
 	case effort == "xhigh":
 		effort = "high"
-	case effort == "minimal" && !strings.Contains(t.model, "flash"):
-		effort = "low" // the least that the larger models have
+	case effort == "minimal":
+		effort = "low" // the least that every model has
 	}
 	t.config.set("thinkingConfig", map[string]any{"includeThoughts": true, "thinkingLevel": effort})
 	return nil
