@@ -74,7 +74,7 @@ func (p *Provider) fetch(ctx context.Context, files []file) error {
 	for _, f := range files {
 		group.Go(func() error {
 			b, err := p.fetchOne(inner, f)
-			if err == nil && total.Add(int64(len(b.Data))) > maxAllFiles {
+			if err == nil && total.Add(int64(base64.StdEncoding.DecodedLen(len(b.Data)))) > maxAllFiles {
 				err = invalid(f.at, fmt.Sprintf("The images that a request names by URL must have at most %d MiB together.", maxAllFiles>>20))
 			}
 			f.into.InlineData = b
