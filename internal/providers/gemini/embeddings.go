@@ -1,21 +1,17 @@
 package gemini
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/providers/upstream"
-	"github.com/coaidev/coai/internal/tokens"
 	"github.com/coaidev/coai/models"
 )
 
@@ -23,21 +19,6 @@ const (
 	maxBatch  = 100  // of batchEmbedContents
 	maxInputs = 2048 // OpenAI's
 )
-
-// Serves implements [providers.Relayer].
-func (p *Provider) Serves(e providers.Endpoint) bool { return e == providers.Embeddings }
-
-// Relay implements [providers.Relayer].
-func (p *Provider) Relay(ctx context.Context, call providers.Call) (*providers.Reply, error) {
-	if !p.Serves(call.Endpoint) {
-		return nil, unsupported("", fmt.Sprintf("The model '%s' does not serve %s.", call.Asked, call.Endpoint))
-	}
-	body, err := p.embed(ctx, call)
-	if err != nil {
-		return nil, err
-	}
-	return &providers.Reply{ContentType: "application/json", Body: io.NopCloser(bytes.NewReader(body))}, nil
-}
 
 // embedRequest asks for the embedding of one text.
 // https://ai.google.dev/api/embeddings#EmbedContentRequest
@@ -223,14 +204,13 @@ type embeddingItem struct {
 type embeddingUsage struct {
 	PromptTokens int64 `json:"prompt_tokens"`
 	TotalTokens  int64 `json:"total_tokens"`
-	Estimated    bool  `json:"estimated,omitempty"` // the upstream gave no number
 }
 
 type embeddingList struct {
 	Object string          `json:"object"`
 	Data   []embeddingItem `json:"data"`
 	Model  string          `json:"model"`
-	Usage  embeddingUsage  `json:"usage"`
+	Usage  *embeddingUsage `json:"usage,omitempty"` // nil when the upstream gave no number
 }
 
 func (in *embedCall) answer(model string, vectors [][]float32, prompt int64) ([]byte, error) {
@@ -241,10 +221,9 @@ func (in *embedCall) answer(model string, vectors [][]float32, prompt int64) ([]
 			out.Data[i].Embedding = floatBytes(v)
 		}
 	}
-	if prompt == 0 {
-		prompt, out.Usage.Estimated = tokens.Count(strings.Join(in.texts, "\n")), true
+	if prompt > 0 {
+		out.Usage = &embeddingUsage{PromptTokens: prompt, TotalTokens: prompt}
 	}
-	out.Usage.PromptTokens, out.Usage.TotalTokens = prompt, prompt
 	b, err := json.Marshal(&out)
 	if err != nil {
 		return nil, fmt.Errorf("encode embeddings: %w", err)

@@ -42,7 +42,7 @@ func TestEmbeddings(t *testing.T) {
 			`{"requests":[{"model":"models/gemini-embedding-001","content":{"parts":[{"text":"a"}]},"taskType":"CLUSTERING","outputDimensionality":2},{"model":"models/gemini-embedding-001","content":{"parts":[{"text":"b"}]},"taskType":"CLUSTERING","outputDimensionality":2}]}`,
 			`{"embeddings":[{"values":[3,4]},{"values":[0,1]}]}`,
 			// 0.6, 0.8 and 0, 1 as little-endian floats of 32 bits.
-			`{"object":"list","data":[{"object":"embedding","index":0,"embedding":"mpkZP83MTD8="},{"object":"embedding","index":1,"embedding":"AAAAAAAAgD8="}],"model":"embed","usage":{"prompt_tokens":3,"total_tokens":3,"estimated":true}}`,
+			`{"object":"list","data":[{"object":"embedding","index":0,"embedding":"mpkZP83MTD8="},{"object":"embedding","index":1,"embedding":"AAAAAAAAgD8="}],"model":"embed"}`,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -163,11 +163,11 @@ func manyTexts(n int) string {
 
 func TestEmbeddingsThatFail(t *testing.T) {
 	for answer, want := range map[string]providers.Class{
-		`{"embedding":{"values":[]}}`:                                   providers.Malformed,
-		`{"embeddings":[{"values":[1]},{"values":[1]}]}`:                providers.Malformed,
-		`{}`:                                                            providers.Malformed,
-		`oops`:                                                          providers.Malformed,
-		`{"error":{"code":429,"message":"m"}}`:                          providers.RateLimited,
+		`{"embedding":{"values":[]}}`:                    providers.Malformed,
+		`{"embeddings":[{"values":[1]},{"values":[1]}]}`: providers.Malformed,
+		`{}`:                                   providers.Malformed,
+		`oops`:                                 providers.Malformed,
+		`{"error":{"code":429,"message":"m"}}`: providers.RateLimited,
 		`404 {"error":{"code":404,"message":"m","status":"NOT_FOUND"}}`: providers.NoModel,
 	} {
 		p := upstreamOf(t, func(w http.ResponseWriter, _ *http.Request, _ string) {

@@ -114,7 +114,9 @@ func FuzzRequest(f *testing.F) {
 		p := gemini.New(gemini.Config{BaseURL: "http://upstream.test"}, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			sent = true
 			body, _ := io.ReadAll(r.Body)
-			var out struct{ Contents []struct{ Parts []map[string]any } }
+			var out struct {
+				Contents []struct{ Parts []map[string]any }
+			}
 			if err := json.Unmarshal(body, &out); err != nil || len(out.Contents) == 0 {
 				t.Errorf("sent %q, %v", body, err)
 			}

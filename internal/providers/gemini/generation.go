@@ -46,7 +46,7 @@ func (t *translation) generation() error {
 	}
 	if in.Seed != nil {
 		// Gemini's has 32 bits. Equal seeds stay equal.
-		c.set("seed", int32(*in.Seed)) //nolint:gosec // the upper half is cut off on purpose
+		c.set("seed", int32(*in.Seed))
 	}
 	if in.Logprobs != nil && *in.Logprobs {
 		c.set("responseLogprobs", true)
