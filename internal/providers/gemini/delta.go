@@ -126,11 +126,14 @@ func (c *choice) whole(p *part, legacy bool) (*delta, error) {
 			return &delta{FunctionCall: &call.Function}, nil
 		}
 		return nil, nil //nolint:nilnil // a second call
-	case p.InlineData != nil:
+	case p.InlineData != nil && strings.HasPrefix(p.InlineData.MimeType, "image/") && !p.Thought: // a thought is a draft
 		c.images++
 		return &delta{Images: []image{{
 			Type: "image_url", ImageURL: models.ImageURL{URL: inlineURL(p.InlineData)}, Index: ptr(c.images - 1),
 		}}, ExtraContent: signed(p.ThoughtSignature)}, nil
+	}
+	if p.ThoughtSignature == "" || legacy {
+		return nil, nil //nolint:nilnil // a file that is no image: none was asked for
 	}
 	return &delta{ExtraContent: signed(p.ThoughtSignature)}, nil
 }

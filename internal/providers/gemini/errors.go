@@ -107,6 +107,9 @@ func (p *Provider) classify(model names, f failure) *providers.Error {
 		if e.Message == "" {
 			e.Message = "The upstream rejected the request."
 		}
+		if e.Code == models.CodeContextLength {
+			e.Param = "messages"
+		}
 	case f.http == http.StatusRequestEntityTooLarge:
 		e.Class, e.Code, e.Message = providers.Rejected, models.CodeInvalidValue, "The request is too large for the upstream."
 	case f.http >= 499, f.http == http.StatusConflict:

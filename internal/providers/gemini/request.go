@@ -1,6 +1,7 @@
 package gemini
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -107,7 +108,7 @@ func (t *translation) extras() error {
 	source := []byte(t.in.Extra)
 	if t.in.Raw != nil {
 		source = t.in.Raw
-		if strings.Contains(string(source), `"thought_signature"`) {
+		if bytes.Contains(source, []byte(`"thought_signature"`)) {
 			t.raw = gjson.GetBytes(source, "messages").Array()
 		}
 	}
