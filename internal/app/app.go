@@ -87,7 +87,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := reg.Seed(ctx, channels.Upstreams{OpenAIKey: a.cfg.OpenAIAPIKey}); err != nil {
+	if err := reg.Seed(ctx, channels.Upstreams{OpenAIKey: a.cfg.OpenAIAPIKey, GeminiKey: a.cfg.GeminiAPIKey}); err != nil {
 		return err
 	}
 	if err := reg.Load(ctx); err != nil {

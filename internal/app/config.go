@@ -58,6 +58,8 @@ type Config struct {
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
+	// GeminiAPIKey makes a channel at the first start.
+	GeminiAPIKey string `group:"Security" env:"GEMINI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Google's Gemini."`
 
 	// LogLevel is the least severe level that is logged.
 	LogLevel string `group:"Telemetry" env:"COAI_LOG_LEVEL" flag:"log-level" yaml:"log_level" default:"info" oneof:"trace,debug,info,warn,error" help:"Least severe level to log."`

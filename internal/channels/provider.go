@@ -8,6 +8,7 @@ import (
 
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/providers/echo"
+	"github.com/coaidev/coai/internal/providers/gemini"
 	"github.com/coaidev/coai/internal/providers/openai"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/models"
@@ -41,7 +42,12 @@ func newProvider(row *models.Channel, credential string, client *http.Client) (p
 			BaseURL: row.BaseURL, APIKey: credential, Organization: text(s.Organization), Headers: s.Headers,
 			FirstByteTimeout: firstByte, IdleTimeout: idle,
 		}, client), nil
-	case models.ChannelAzure, models.ChannelAnthropic, models.ChannelGemini, models.ChannelOllama, models.ChannelEcho:
+	case models.ChannelGemini:
+		return gemini.New(gemini.Config{
+			BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers, DropUnsupported: s.DropUnsupported,
+			FirstByteTimeout: firstByte, IdleTimeout: idle, Files: publicClient(),
+		}, client), nil
+	case models.ChannelAzure, models.ChannelAnthropic, models.ChannelOllama, models.ChannelEcho:
 	}
 	return nil, fmt.Errorf("this version cannot speak to upstreams of the type %s", row.Type)
 }
@@ -68,6 +74,15 @@ func (r *Registry) transport(s *models.ChannelSettings) (*http.Transport, error)
 		opts.ProxyURL = proxy
 	}
 	return safehttp.NewTransport(opts), nil
+}
+
+// publicClient fetches what users name by URL. It reaches public addresses alone,
+// whatever channels may reach, and takes no proxy: that would look up names for
+// itself, and is inside the operator's network. Each connection serves once.
+func publicClient() *http.Client {
+	transport := safehttp.NewTransport(safehttp.Options{})
+	transport.DisableKeepAlives = true
+	return &http.Client{Transport: transport}
 }
 
 func milliseconds(ms *int, otherwise time.Duration) time.Duration {
