@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/coaidev/coai/internal/channels"
 )
 
 // Config holds all settings. A setting is taken from its flag, else its
@@ -56,6 +58,8 @@ type Config struct {
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
+	// AnthropicAPIKey makes a channel at the first start.
+	AnthropicAPIKey string `group:"Security" env:"ANTHROPIC_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Anthropic."`
 
 	// LogLevel is the least severe level that is logged.
 	LogLevel string `group:"Telemetry" env:"COAI_LOG_LEVEL" flag:"log-level" yaml:"log_level" default:"info" oneof:"trace,debug,info,warn,error" help:"Least severe level to log."`
@@ -73,6 +77,11 @@ type Config struct {
 	warnings []string
 	hasGOGC  bool
 	hasLimit bool
+}
+
+// upstreams are the credentials that the first start makes channels of.
+func (c *Config) upstreams() channels.Upstreams {
+	return channels.Upstreams{OpenAIKey: c.OpenAIAPIKey, AnthropicKey: c.AnthropicAPIKey}
 }
 
 // Warnings are what [Load] found odd but not wrong, such as unknown COAI_*

@@ -341,12 +341,12 @@ func TestSeedRunsOnceInTheLifeOfADatabase(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, db *storage.DB) {
 		r := open(t, db)
 		for range 2 {
-			if err := r.Seed(t.Context(), channels.Upstreams{OpenAIKey: "sk-upstream-0123456789"}); err != nil {
+			if err := r.Seed(t.Context(), channels.Upstreams{OpenAIKey: "sk-upstream-0123456789", AnthropicKey: "sk-ant-upstream-0123456789"}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, nil)
-		if err != nil || len(list.Edges) != 2 {
+		if err != nil || len(list.Edges) != 3 {
 			t.Fatalf("channels after two seeds: %+v, %v", list, err)
 		}
 		for _, c := range list.Nodes() {

@@ -20,7 +20,8 @@ var seedJSON []byte
 
 // Upstreams are the credentials found in the environment.
 type Upstreams struct {
-	OpenAIKey string
+	OpenAIKey    string
+	AnthropicKey string
 }
 
 // Seed makes the first channels: echo, and one for each credential found. It
@@ -53,6 +54,9 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 	first := []models.CreateChannelInput{{Name: "Echo (built in)", Type: models.ChannelEcho}}
 	if found.OpenAIKey != "" {
 		first = append(first, models.CreateChannelInput{Name: "OpenAI", Type: models.ChannelOpenAI, Credential: &found.OpenAIKey})
+	}
+	if found.AnthropicKey != "" {
+		first = append(first, models.CreateChannelInput{Name: "Anthropic", Type: models.ChannelAnthropic, Credential: &found.AnthropicKey})
 	}
 	for _, in := range first {
 		for _, m := range described[in.Type] {
