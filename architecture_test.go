@@ -28,7 +28,8 @@ func levels() [][]string {
 		},
 		2: {"internal/ratelimit", "internal/providers/upstream", "internal/testdb"},
 		3: {
-			"internal/providers/openai", "internal/providers/gemini", "internal/providers/echo",
+			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
+			"internal/providers/echo",
 		},
 		4: {"internal/accounts", "internal/channels", "internal/usage"},
 		5: {"internal/chat"},

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/coaidev/coai/internal/channels"
 )
 
 // Config holds all settings. A setting is taken from its flag, else its
@@ -58,6 +60,8 @@ type Config struct {
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
+	// AnthropicAPIKey makes a channel at the first start.
+	AnthropicAPIKey string `group:"Security" env:"ANTHROPIC_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Anthropic."`
 	// GeminiAPIKey makes a channel at the first start.
 	GeminiAPIKey string `group:"Security" env:"GEMINI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Google's Gemini."`
 
@@ -77,6 +81,11 @@ type Config struct {
 	warnings []string
 	hasGOGC  bool
 	hasLimit bool
+}
+
+// upstreams are the credentials that the first start makes channels of.
+func (c *Config) upstreams() channels.Upstreams {
+	return channels.Upstreams{OpenAIKey: c.OpenAIAPIKey, AnthropicKey: c.AnthropicAPIKey, GeminiKey: c.GeminiAPIKey}
 }
 
 // Warnings are what [Load] found odd but not wrong, such as unknown COAI_*

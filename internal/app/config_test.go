@@ -198,6 +198,7 @@ func TestEffectiveHidesSecrets(t *testing.T) {
 	cfg, err := app.Load(app.Sources{Environ: []string{
 		"COAI_MASTER_KEY=" + key, "COAI_BOOTSTRAP_ADMIN_KEY=correct-horse-battery-staple", "OPENAI_API_KEY=sk-upstream",
 		"GEMINI_API_KEY=AIza-upstream",
+		"ANTHROPIC_API_KEY=sk-ant-claude",
 		"COAI_DATABASE_URL=postgres://coai:swordfish@db/coai?sslmode=disable&sslpassword=swordfish",
 		"COAI_REDIS_URL=redis://:swordfish@cache:6379/1",
 	}})
@@ -205,7 +206,7 @@ func TestEffectiveHidesSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := cfg.Effective()
-	for _, secret := range []string{key, "correct-horse", "sk-upstream", "AIza-upstream", "swordfish"} {
+	for _, secret := range []string{key, "correct-horse", "sk-upstream", "sk-ant-claude", "AIza-upstream", "swordfish"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is printed:\n%s", secret, text)
 		}

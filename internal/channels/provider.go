@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/providers/anthropic"
 	"github.com/coaidev/coai/internal/providers/echo"
 	"github.com/coaidev/coai/internal/providers/gemini"
 	"github.com/coaidev/coai/internal/providers/openai"
@@ -42,12 +43,17 @@ func newProvider(row *models.Channel, credential string, client *http.Client) (p
 			BaseURL: row.BaseURL, APIKey: credential, Organization: text(s.Organization), Headers: s.Headers,
 			FirstByteTimeout: firstByte, IdleTimeout: idle,
 		}, client), nil
+	case models.ChannelAnthropic:
+		return anthropic.New(anthropic.Config{
+			BaseURL: row.BaseURL, APIKey: credential, Version: text(s.APIVersion), Headers: s.Headers,
+			DropUnsupported: s.DropUnsupported, FirstByteTimeout: firstByte, IdleTimeout: idle,
+		}, client), nil
 	case models.ChannelGemini:
 		return gemini.New(gemini.Config{
 			BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers, DropUnsupported: s.DropUnsupported,
 			FirstByteTimeout: firstByte, IdleTimeout: idle, Files: publicClient(),
 		}, client), nil
-	case models.ChannelAzure, models.ChannelAnthropic, models.ChannelOllama, models.ChannelEcho:
+	case models.ChannelAzure, models.ChannelOllama, models.ChannelEcho:
 	}
 	return nil, fmt.Errorf("this version cannot speak to upstreams of the type %s", row.Type)
 }

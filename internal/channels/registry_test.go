@@ -341,12 +341,13 @@ func TestSeedRunsOnceInTheLifeOfADatabase(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, db *storage.DB) {
 		r := open(t, db)
 		for range 2 {
-			if err := r.Seed(t.Context(), channels.Upstreams{OpenAIKey: "sk-upstream-0123456789", GeminiKey: "AIza-upstream-0123456789"}); err != nil {
+			found := channels.Upstreams{OpenAIKey: "sk-upstream-0123456789", AnthropicKey: "sk-ant-upstream-0123456789", GeminiKey: "AIza-upstream-0123456789"}
+			if err := r.Seed(t.Context(), found); err != nil {
 				t.Fatal(err)
 			}
 		}
 		list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, nil)
-		if err != nil || len(list.Edges) != 3 {
+		if err != nil || len(list.Edges) != 4 {
 			t.Fatalf("channels after two seeds: %+v, %v", list, err)
 		}
 		for _, c := range list.Nodes() {

@@ -20,8 +20,9 @@ var seedJSON []byte
 
 // Upstreams are the credentials found in the environment.
 type Upstreams struct {
-	OpenAIKey string
-	GeminiKey string
+	OpenAIKey    string
+	AnthropicKey string
+	GeminiKey    string
 }
 
 // Seed makes the first channels: echo, and one for each credential found. It
@@ -54,6 +55,9 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 	first := []models.CreateChannelInput{{Name: "Echo (built in)", Type: models.ChannelEcho}}
 	if found.OpenAIKey != "" {
 		first = append(first, models.CreateChannelInput{Name: "OpenAI", Type: models.ChannelOpenAI, Credential: &found.OpenAIKey})
+	}
+	if found.AnthropicKey != "" {
+		first = append(first, models.CreateChannelInput{Name: "Anthropic", Type: models.ChannelAnthropic, Credential: &found.AnthropicKey})
 	}
 	if found.GeminiKey != "" {
 		first = append(first, models.CreateChannelInput{Name: "Gemini", Type: models.ChannelGemini, Credential: &found.GeminiKey})

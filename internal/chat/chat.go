@@ -80,7 +80,7 @@ func (s *Service) Complete(ctx context.Context, v *models.Viewer, in models.Chat
 			return nil, j.end(err)
 		}
 		began := time.Now()
-		c, err := j.attempt.Provider.Complete(j.ctx, providers.Request{Input: &in, Model: j.attempt.Model})
+		c, err := j.attempt.Provider.Complete(j.ctx, j.request())
 		j.waited += time.Since(began)
 		if err == nil {
 			j.firstByte()
@@ -193,7 +193,7 @@ func (s *Service) TestChannel(ctx context.Context, v *models.Viewer, id string, 
 	err = j.begin(attempt)
 	if err == nil {
 		var c *models.ChatCompletion
-		if c, err = attempt.Provider.Complete(j.ctx, providers.Request{Input: input, Model: attempt.Model}); err == nil {
+		if c, err = attempt.Provider.Complete(j.ctx, j.request()); err == nil {
 			j.firstByte()
 			err = j.finishWhole(c)
 		}

@@ -97,6 +97,15 @@ func (j *job) begin(a *channels.Attempt) error {
 	return nil
 }
 
+// request is what the provider of the running attempt is asked.
+func (j *job) request() providers.Request {
+	req := providers.Request{Input: j.in, Model: j.attempt.Model}
+	if most := j.route.Model.MaxOutputTokens; most != nil {
+		req.MaxOutputTokens = *most
+	}
+	return req
+}
+
 // firstByte notes that the channel has begun to answer.
 func (j *job) firstByte() {
 	now := time.Now()

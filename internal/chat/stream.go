@@ -92,7 +92,7 @@ func (s *Stream) connect() {
 			return
 		}
 		began := time.Now()
-		up, err := j.attempt.Provider.Stream(j.ctx, providers.Request{Input: j.in, Model: j.attempt.Model})
+		up, err := j.attempt.Provider.Stream(j.ctx, j.request())
 		var chunk *models.ChatCompletionChunk
 		if err == nil {
 			j.read.accepted = true

@@ -35,6 +35,9 @@ type Stream interface {
 type Request struct {
 	Input *models.ChatCompletionInput // validated; shared by all attempts: do not change it
 	Model string                      // the upstream's name of the model
+	// MaxOutputTokens is how long an answer of the model may be by the catalogue, for
+	// upstreams that must be told a limit; 0 when unknown.
+	MaxOutputTokens int
 }
 
 // Endpoint is what an upstream may serve beside chat completions. Its value is
