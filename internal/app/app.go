@@ -15,7 +15,6 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
-	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
@@ -87,7 +86,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := reg.Seed(ctx, channels.Upstreams{OpenAIKey: a.cfg.OpenAIAPIKey}); err != nil {
+	if err := reg.Seed(ctx, a.cfg.upstreams()); err != nil {
 		return err
 	}
 	if err := reg.Load(ctx); err != nil {

@@ -56,6 +56,10 @@ type Config struct {
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
+	// OllamaHost is where Ollama says that it listens.
+	OllamaHost string `group:"Security" env:"OLLAMA_HOST" help:"Where to look for an Ollama on this machine at the first start, as Ollama itself reads it. Empty: its default port."`
+	// DetectOllama says whether the first start looks for an Ollama.
+	DetectOllama bool `group:"Security" env:"COAI_DETECT_OLLAMA" flag:"detect-ollama" yaml:"detect_ollama" default:"true" help:"At the first start, make a ready channel to an Ollama on this machine that answers."`
 
 	// LogLevel is the least severe level that is logged.
 	LogLevel string `group:"Telemetry" env:"COAI_LOG_LEVEL" flag:"log-level" yaml:"log_level" default:"info" oneof:"trace,debug,info,warn,error" help:"Least severe level to log."`
