@@ -21,7 +21,7 @@ func withModelPart(body []byte, boundary, model string) (out []byte, contentType
 	hasModel := false
 	for {
 		part, err := r.NextRawPart() // the encoding of its content stays
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // a form that is cut off wraps it
 			break
 		}
 		if err != nil {
