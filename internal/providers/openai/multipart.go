@@ -21,8 +21,11 @@ func withModelPart(body []byte, boundary, model string) (out []byte, contentType
 	hasModel := false
 	for {
 		part, err := r.NextRawPart() // the encoding of its content stays
-		if err == io.EOF { //nolint:errorlint // a form that is cut off wraps it
+		if err == io.EOF {           //nolint:errorlint // a form that is cut off wraps it
 			break
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("read form: %w", err)
