@@ -114,14 +114,16 @@ func parseExpiry(s string, now time.Time) (*time.Time, error) {
 
 func (c *cli) listKeys() *cobra.Command {
 	var user string
+	var revoked bool
 	cmd := &cobra.Command{
-		Use:     "list --user EMAIL",
-		Short:   "List a user's API keys",
-		Example: `  coai keys list --user ada@example.com`,
-		Args:    cobra.NoArgs,
+		Use:   "list --user EMAIL",
+		Short: "List a user's API keys",
+		Example: `  coai keys list --user ada@example.com
+  coai keys list --user ada@example.com --revoked`,
+		Args: cobra.NoArgs,
 		RunE: c.action(func(cmd *cobra.Command, _ []string) error {
 			return c.operate(cmd, func(ctx context.Context, o *app.Operator) error {
-				list, err := o.Keys(ctx, user)
+				list, err := o.Keys(ctx, user, revoked)
 				if err != nil {
 					return err
 				}
@@ -137,6 +139,7 @@ func (c *cli) listKeys() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&user, "user", "", "E-mail address of the keys' owner")
+	cmd.Flags().BoolVar(&revoked, "revoked", false, "List those that were revoked, instead of those that live")
 	_ = cmd.MarkFlagRequired("user") // fails only for a flag that does not exist
 	addJSON(cmd)
 	return cmd

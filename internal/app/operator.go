@@ -65,15 +65,15 @@ func (o *Operator) CreateKey(ctx context.Context, email string, in models.Create
 	return p.APIKey, *p.Secret, nil
 }
 
-// Keys lists the API keys of the user with this e-mail address, the newest
-// first.
-func (o *Operator) Keys(ctx context.Context, email string) ([]*models.APIKey, error) {
+// Keys lists the live, or the revoked, API keys of the user with this e-mail
+// address, the newest first.
+func (o *Operator) Keys(ctx context.Context, email string, revoked bool) ([]*models.APIKey, error) {
 	v, err := o.userByEmail(ctx, email)
 	if err != nil {
 		return nil, err
 	}
 	return all(func(page models.PageArgs) (*models.Connection[models.APIKey], error) {
-		return o.accounts.APIKeys(ctx, v, page, nil)
+		return o.accounts.APIKeys(ctx, v, page, &models.APIKeyFilter{Revoked: &revoked})
 	})
 }
 

@@ -175,7 +175,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 		t.Run("usage record", func(t *testing.T) {
 			full := &models.UsageRecord{
 				ID: "req_1", RequestID: "req_0", UserID: "user_1", APIKeyID: "key_1", ChannelID: "ch_1",
-				Model: awkward, UpstreamModel: awkward, Stream: true, Status: models.UsageSettled, ErrorCode: "upstream_error",
+				Model: awkward, UpstreamModel: awkward, Operation: models.OperationChat, Stream: true, Status: models.UsageSettled, ErrorCode: "upstream_error",
 				PromptTokens: 1, CompletionTokens: 2, CachedTokens: 3, ReasoningTokens: 4, Estimated: true,
 				Cost: -9_000_000_000_000_000_001, LatencyMS: 5, TTFTMS: 6,
 				CreatedAt: elsewhere, SettledAt: new(moment()), LeaseUntil: moment(),
