@@ -29,7 +29,7 @@ func levels() [][]string {
 		2: {"internal/ratelimit", "internal/providers/upstream", "internal/testdb"},
 		3: {
 			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
-			"internal/providers/echo",
+			"internal/providers/ollama", "internal/providers/echo",
 		},
 		4: {"internal/accounts", "internal/channels", "internal/usage"},
 		5: {"internal/chat"},

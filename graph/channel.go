@@ -18,6 +18,10 @@ func (r query) Channel(ctx context.Context, id string) (*models.Channel, error) 
 	return r.channels.Channel(ctx, viewer(ctx), id)
 }
 
+func (r query) ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error) {
+	return r.channels.Presets(ctx, viewer(ctx))
+}
+
 func (r mutation) CreateChannel(ctx context.Context, in models.CreateChannelInput) (*models.CreateChannelPayload, error) {
 	return settle(r.channels.CreateChannel(ctx, viewer(ctx), in))
 }

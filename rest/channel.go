@@ -38,6 +38,26 @@ func (h *handler) listChannels(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, l)
 }
 
+type presetView struct {
+	Object string `json:"object"`
+	*models.ChannelPreset
+}
+
+func (h *handler) listChannelPresets(w http.ResponseWriter, r *http.Request) error {
+	presets, err := h.resolver.Query().ChannelPresets(r.Context())
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	views := make([]presetView, len(presets))
+	for i := range presets {
+		views[i] = presetView{Object: "channel.preset", ChannelPreset: presets[i]}
+	}
+	return writeJSON(w, struct {
+		Object string       `json:"object"`
+		Data   []presetView `json:"data"`
+	}{"list", views})
+}
+
 func (h *handler) createChannel(w http.ResponseWriter, r *http.Request) error {
 	in, err := decode[models.CreateChannelInput](h, w, r)
 	if err != nil {

@@ -27,6 +27,7 @@ func routes() []route {
 
 		{http.MethodGet, "/v1/channels", "Query.channels", (*handler).listChannels},
 		{http.MethodPost, "/v1/channels", "Mutation.createChannel", (*handler).createChannel},
+		{http.MethodGet, "/v1/channels/presets", "Query.channelPresets", (*handler).listChannelPresets},
 		{http.MethodGet, "/v1/channels/{id}", "Query.channel", (*handler).retrieveChannel},
 		{http.MethodPatch, "/v1/channels/{id}", "Mutation.updateChannel", (*handler).updateChannel},
 		{http.MethodDelete, "/v1/channels/{id}", "Mutation.deleteChannel", (*handler).deleteChannel},

@@ -71,6 +71,7 @@ type QueryResolver interface {
 	APIKey(ctx context.Context, id string) (*models.APIKey, error)
 	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter) (*models.Connection[models.Channel], error)
 	Channel(ctx context.Context, id string) (*models.Channel, error)
+	ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error)
 	Plans(ctx context.Context) ([]*models.Plan, error)
 }
 type SubscriptionResolver interface {
@@ -671,10 +672,46 @@ type ChannelSettings {
   firstByteTimeoutMs: Int
   "For silence inside a stream, in milliseconds; default 120000."
   idleTimeoutMs: Int
-  "Azure's ` + "`" + `api-version` + "`" + `, or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
+  "Azure's ` + "`" + `api-version` + "`" + ` (default ` + "`" + `2024-10-21` + "`" + `), or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
   apiVersion: String
+  "Where Azure's Entra ID gives tokens; default ` + "`" + `https://login.microsoftonline.com` + "`" + `."
+  authorityUrl: String
+  "How an OpenAI-compatible upstream differs from OpenAI."
+  quirks: [ChannelQuirk!]
   "Whether parameters that the upstream's language has no word for are left out instead of refused."
   dropUnsupported: Boolean!
+}
+
+"How an OpenAI-compatible upstream differs from OpenAI."
+enum ChannelQuirk {
+  "It refuses ` + "`" + `stream_options` + "`" + `: streams are not asked for their usage, which is estimated where it is not told unasked."
+  NO_STREAM_OPTIONS
+  "It knows ` + "`" + `max_tokens` + "`" + ` alone: ` + "`" + `max_completion_tokens` + "`" + ` is sent as that."
+  MAX_TOKENS
+  "It knows ` + "`" + `max_completion_tokens` + "`" + ` alone: ` + "`" + `max_tokens` + "`" + ` is sent as that."
+  MAX_COMPLETION_TOKENS
+  "It does not know the role ` + "`" + `developer` + "`" + `, which is sent as ` + "`" + `system` + "`" + `."
+  NO_DEVELOPER_ROLE
+  "It serves ` + "`" + `/responses` + "`" + `. OpenAI itself and Azure's ` + "`" + `/openai/v1` + "`" + ` do without this."
+  RESPONSES
+}
+
+"A well-known upstream: what a channel to it need not say."
+type ChannelPreset {
+  "What ` + "`" + `preset` + "`" + ` of ` + "`" + `CreateChannelInput` + "`" + ` names."
+  id: String!
+  "Its name for people."
+  name: String!
+  "Which language it speaks."
+  type: ChannelType!
+  "Where it is."
+  baseUrl: String!
+  "Headers sent with each request: an object of strings."
+  headers: JSON!
+  "How it differs from OpenAI."
+  quirks: [ChannelQuirk!]!
+  "Whether it runs on one's own machine, and so needs no credential."
+  local: Boolean!
 }
 
 "A page of channels."
@@ -1086,6 +1123,8 @@ type Query {
   ): ChannelConnection
   "A channel. Scope: ` + "`" + `ADMIN` + "`" + `."
   channel("The channel's id." id: ID!): Channel
+  "Well-known upstreams that a channel can be made from. Scope: ` + "`" + `ADMIN` + "`" + `."
+  channelPresets: [ChannelPreset!]
   "All plans, the smallest first."
   plans: [Plan!]
 }
@@ -1228,11 +1267,13 @@ type DeleteApiKeyPayload {
 input CreateChannelInput {
   "What to call it, 1 to 100 characters."
   name: String!
-  "Which language it speaks."
-  type: ChannelType!
-  "Where it is; default for ` + "`" + `OPENAI` + "`" + `: ` + "`" + `https://api.openai.com/v1` + "`" + `."
+  "The id of a preset, such as ` + "`" + `openrouter` + "`" + `, which says what is left out here: the type, the base URL, headers and quirks. One that is not local needs a credential."
+  preset: String
+  "Which language it speaks. It may be left out where the preset says it."
+  type: ChannelType
+  "Where it is; default for ` + "`" + `OPENAI` + "`" + `: ` + "`" + `https://api.openai.com/v1` + "`" + `. For ` + "`" + `AZURE` + "`" + ` the resource's endpoint, also with ` + "`" + `/openai/v1` + "`" + `."
   baseUrl: String
-  "The upstream's API key. It is stored encrypted and never shown again."
+  "The upstream's API key; for ` + "`" + `AZURE` + "`" + ` also ` + "`" + `entra:TENANT:CLIENT_ID:CLIENT_SECRET` + "`" + ` or ` + "`" + `bearer:TOKEN` + "`" + `. It is stored encrypted and never shown again."
   credential: String
   "The models it serves, by the names that clients use, 1 to 1000."
   models: [String!]!
@@ -1274,8 +1315,12 @@ input ChannelSettingsInput {
   firstByteTimeoutMs: Int
   "For silence inside a stream, in milliseconds, 1 to 3600000; default 120000."
   idleTimeoutMs: Int
-  "Azure's ` + "`" + `api-version` + "`" + `, or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
+  "Azure's ` + "`" + `api-version` + "`" + ` (default ` + "`" + `2024-10-21` + "`" + `), or Anthropic's ` + "`" + `anthropic-version` + "`" + `."
   apiVersion: String
+  "Where Azure's Entra ID gives tokens, an http or https URL; default ` + "`" + `https://login.microsoftonline.com` + "`" + `."
+  authorityUrl: String
+  "How an OpenAI-compatible upstream differs from OpenAI; default: the preset's."
+  quirks: [ChannelQuirk!]
   "Leave parameters out that the upstream's language has no word for, instead of refusing them."
   dropUnsupported: Boolean = false
 }
@@ -1571,6 +1616,26 @@ func (ec *executionContext) childFields_ChannelLimits(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type ChannelLimits", field.Name)
 }
 
+func (ec *executionContext) childFields_ChannelPreset(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ChannelPreset_id(ctx, field)
+	case "name":
+		return ec.fieldContext_ChannelPreset_name(ctx, field)
+	case "type":
+		return ec.fieldContext_ChannelPreset_type(ctx, field)
+	case "baseUrl":
+		return ec.fieldContext_ChannelPreset_baseUrl(ctx, field)
+	case "headers":
+		return ec.fieldContext_ChannelPreset_headers(ctx, field)
+	case "quirks":
+		return ec.fieldContext_ChannelPreset_quirks(ctx, field)
+	case "local":
+		return ec.fieldContext_ChannelPreset_local(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChannelPreset", field.Name)
+}
+
 func (ec *executionContext) childFields_ChannelSettings(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "headers":
@@ -1587,6 +1652,10 @@ func (ec *executionContext) childFields_ChannelSettings(ctx context.Context, fie
 		return ec.fieldContext_ChannelSettings_idleTimeoutMs(ctx, field)
 	case "apiVersion":
 		return ec.fieldContext_ChannelSettings_apiVersion(ctx, field)
+	case "authorityUrl":
+		return ec.fieldContext_ChannelSettings_authorityUrl(ctx, field)
+	case "quirks":
+		return ec.fieldContext_ChannelSettings_quirks(ctx, field)
 	case "dropUnsupported":
 		return ec.fieldContext_ChannelSettings_dropUnsupported(ctx, field)
 	}
@@ -3947,6 +4016,167 @@ func (ec *executionContext) fieldContext_ChannelLimits_concurrency(_ context.Con
 	return graphql.NewScalarFieldContext("ChannelLimits", field, false, false, "Int")
 }
 
+func (ec *executionContext) _ChannelPreset_id(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelPreset_name(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_name(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Name, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_name(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelPreset_type(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_type(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Type, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.ChannelType) graphql.Marshaler {
+			return ec.marshalNChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_type(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "ChannelType")
+}
+
+func (ec *executionContext) _ChannelPreset_baseUrl(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_baseUrl(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.BaseURL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_baseUrl(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelPreset_headers(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_headers(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Headers, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.StringMap) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStringMap(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_headers(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _ChannelPreset_quirks(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_quirks(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Quirks, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ChannelQuirk) graphql.Marshaler {
+			return ec.marshalNChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_quirks(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "ChannelQuirk")
+}
+
+func (ec *executionContext) _ChannelPreset_local(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelPreset_local(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Local, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelPreset_local(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelPreset", field, false, false, "Boolean")
+}
+
 func (ec *executionContext) _ChannelSettings_headers(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4106,6 +4336,52 @@ func (ec *executionContext) _ChannelSettings_apiVersion(ctx context.Context, fie
 }
 func (ec *executionContext) fieldContext_ChannelSettings_apiVersion(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelSettings_authorityUrl(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_authorityUrl(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AuthorityURL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_authorityUrl(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelSettings_quirks(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_quirks(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Quirks, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ChannelQuirk) graphql.Marshaler {
+			return ec.marshalOChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_quirks(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "ChannelQuirk")
 }
 
 func (ec *executionContext) _ChannelSettings_dropUnsupported(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
@@ -7198,6 +7474,38 @@ func (ec *executionContext) fieldContext_Query_channel(ctx context.Context, fiel
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_channelPresets(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_channelPresets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Query().ChannelPresets(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.ChannelPreset) graphql.Marshaler {
+			return ec.marshalOChannelPreset2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPresetᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_channelPresets(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ChannelPreset(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_plans(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -9952,7 +10260,7 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 		asMap["dropUnsupported"] = false
 	}
 
-	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs", "apiVersion", "dropUnsupported"}
+	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs", "apiVersion", "authorityUrl", "quirks", "dropUnsupported"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -10008,6 +10316,20 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 				return it, err
 			}
 			it.APIVersion = data
+		case "authorityUrl":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("authorityUrl"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.AuthorityURL = data
+		case "quirks":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("quirks"))
+			data, err := ec.unmarshalOChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Quirks = data
 		case "dropUnsupported":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("dropUnsupported"))
 			data, err := ec.unmarshalOBoolean2bool(ctx, v)
@@ -10451,7 +10773,7 @@ func (ec *executionContext) unmarshalInputCreateChannelInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "type", "baseUrl", "credential", "models", "modelMapping", "priority", "weight", "status", "limits", "settings"}
+	fieldsInOrder := [...]string{"name", "preset", "type", "baseUrl", "credential", "models", "modelMapping", "priority", "weight", "status", "limits", "settings"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -10465,9 +10787,16 @@ func (ec *executionContext) unmarshalInputCreateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Name = data
+		case "preset":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("preset"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Preset = data
 		case "type":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("type"))
-			data, err := ec.unmarshalNChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType(ctx, v)
+			data, err := ec.unmarshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType(ctx, v)
 			if err != nil {
 				return it, err
 			}
@@ -12143,6 +12472,69 @@ func (ec *executionContext) _ChannelLimits(ctx context.Context, sel ast.Selectio
 	return out
 }
 
+var channelPresetImplementors = []string{"ChannelPreset"}
+
+func (ec *executionContext) _ChannelPreset(ctx context.Context, sel ast.SelectionSet, obj *models.ChannelPreset) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, channelPresetImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ChannelPreset")
+		case "id":
+			out.Values[i] = ec._ChannelPreset_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "name":
+			out.Values[i] = ec._ChannelPreset_name(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "type":
+			out.Values[i] = ec._ChannelPreset_type(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "baseUrl":
+			out.Values[i] = ec._ChannelPreset_baseUrl(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "headers":
+			out.Values[i] = ec._ChannelPreset_headers(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "quirks":
+			out.Values[i] = ec._ChannelPreset_quirks(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "local":
+			out.Values[i] = ec._ChannelPreset_local(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var channelSettingsImplementors = []string{"ChannelSettings"}
 
 func (ec *executionContext) _ChannelSettings(ctx context.Context, sel ast.SelectionSet, obj *models.ChannelSettings) graphql.Marshaler {
@@ -12186,6 +12578,16 @@ func (ec *executionContext) _ChannelSettings(ctx context.Context, sel ast.Select
 			}
 		case "apiVersion":
 			out.Values[i] = ec._ChannelSettings_apiVersion(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "authorityUrl":
+			out.Values[i] = ec._ChannelSettings_authorityUrl(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "quirks":
+			out.Values[i] = ec._ChannelSettings_quirks(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -13382,6 +13784,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_channel(ctx, field)
 				})
+		case "channelPresets":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_channelPresets(ctx, field)
+				})
 		case "plans":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
 				true, false,
@@ -14565,6 +14973,76 @@ func (ec *executionContext) marshalNChannelLimits2githubᚗcomᚋcoaidevᚋcoai�
 	return ec._ChannelLimits(ctx, sel, &v)
 }
 
+func (ec *executionContext) marshalNChannelPreset2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPreset(ctx context.Context, sel ast.SelectionSet, v *models.ChannelPreset) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ChannelPreset!")
+		return graphql.Null
+	}
+	return ec._ChannelPreset(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx context.Context, v any) (models.ChannelQuirk, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx context.Context, sel ast.SelectionSet, v models.ChannelQuirk) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ChannelQuirk!")
+	}
+	return res
+}
+
+var (
+	unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk = map[string]models.ChannelQuirk{
+		"NO_STREAM_OPTIONS":     models.QuirkNoStreamOptions,
+		"MAX_TOKENS":            models.QuirkMaxTokens,
+		"MAX_COMPLETION_TOKENS": models.QuirkMaxCompletionTokens,
+		"NO_DEVELOPER_ROLE":     models.QuirkNoDeveloperRole,
+		"RESPONSES":             models.QuirkResponses,
+	}
+	marshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk = map[models.ChannelQuirk]string{
+		models.QuirkNoStreamOptions:     "NO_STREAM_OPTIONS",
+		models.QuirkMaxTokens:           "MAX_TOKENS",
+		models.QuirkMaxCompletionTokens: "MAX_COMPLETION_TOKENS",
+		models.QuirkNoDeveloperRole:     "NO_DEVELOPER_ROLE",
+		models.QuirkResponses:           "RESPONSES",
+	}
+)
+
+func (ec *executionContext) unmarshalNChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx context.Context, v any) ([]models.ChannelQuirk, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.ChannelQuirk, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ChannelQuirk) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNChannelSettings2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelSettings(ctx context.Context, sel ast.SelectionSet, v models.ChannelSettings) graphql.Marshaler {
 	return ec._ChannelSettings(ctx, sel, &v)
 }
@@ -15571,6 +16049,61 @@ func (ec *executionContext) unmarshalOChannelLimitsInput2ᚖgithubᚗcomᚋcoaid
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalOChannelPreset2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPresetᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ChannelPreset) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNChannelPreset2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPreset(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalOChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx context.Context, v any) ([]models.ChannelQuirk, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.ChannelQuirk, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOChannelQuirk2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirkᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ChannelQuirk) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalOChannelSettingsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelSettings(ctx context.Context, v any) (*models.ChannelSettings, error) {
 	if v == nil {
 		return nil, nil
@@ -15608,6 +16141,38 @@ var (
 		models.ChannelEnabled:   "ENABLED",
 		models.ChannelDisabled:  "DISABLED",
 		models.ChannelUnhealthy: "UNHEALTHY",
+	}
+)
+
+func (ec *executionContext) unmarshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType(ctx context.Context, v any) (models.ChannelType, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType(ctx context.Context, sel ast.SelectionSet, v models.ChannelType) graphql.Marshaler {
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType[v])
+	return res
+}
+
+var (
+	unmarshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[string]models.ChannelType{
+		"OPENAI":    models.ChannelOpenAI,
+		"AZURE":     models.ChannelAzure,
+		"ANTHROPIC": models.ChannelAnthropic,
+		"GEMINI":    models.ChannelGemini,
+		"OLLAMA":    models.ChannelOllama,
+		"ECHO":      models.ChannelEcho,
+	}
+	marshalOChannelType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelType = map[models.ChannelType]string{
+		models.ChannelOpenAI:    "OPENAI",
+		models.ChannelAzure:     "AZURE",
+		models.ChannelAnthropic: "ANTHROPIC",
+		models.ChannelGemini:    "GEMINI",
+		models.ChannelOllama:    "OLLAMA",
+		models.ChannelEcho:      "ECHO",
 	}
 )
 

@@ -64,6 +64,10 @@ type Config struct {
 	AnthropicAPIKey string `group:"Security" env:"ANTHROPIC_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Anthropic."`
 	// GeminiAPIKey makes a channel at the first start.
 	GeminiAPIKey string `group:"Security" env:"GEMINI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to Google's Gemini."`
+	// OllamaHost is where Ollama says that it listens.
+	OllamaHost string `group:"Security" env:"OLLAMA_HOST" help:"Where to look for an Ollama on this machine at the first start, as Ollama itself reads it. Empty: its default port."`
+	// DetectOllama says whether the first start looks for an Ollama.
+	DetectOllama bool `group:"Security" env:"COAI_DETECT_OLLAMA" flag:"detect-ollama" yaml:"detect_ollama" default:"true" help:"At the first start, make a ready channel to an Ollama on this machine that answers."`
 
 	// LogLevel is the least severe level that is logged.
 	LogLevel string `group:"Telemetry" env:"COAI_LOG_LEVEL" flag:"log-level" yaml:"log_level" default:"info" oneof:"trace,debug,info,warn,error" help:"Least severe level to log."`
@@ -81,11 +85,6 @@ type Config struct {
 	warnings []string
 	hasGOGC  bool
 	hasLimit bool
-}
-
-// upstreams are the credentials that the first start makes channels of.
-func (c *Config) upstreams() channels.Upstreams {
-	return channels.Upstreams{OpenAIKey: c.OpenAIAPIKey, AnthropicKey: c.AnthropicAPIKey, GeminiKey: c.GeminiAPIKey}
 }
 
 // Warnings are what [Load] found odd but not wrong, such as unknown COAI_*

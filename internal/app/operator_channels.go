@@ -18,7 +18,8 @@ import (
 // [models.CreateChannelInput] and [models.UpdateChannelInput].
 type ChannelInput struct {
 	Name         *string                 `json:"name,omitempty"`
-	Type         *models.ChannelType     `json:"type,omitempty"` // only at creation
+	Preset       *string                 `json:"preset,omitempty"` // only at creation
+	Type         *models.ChannelType     `json:"type,omitempty"`   // only at creation
 	BaseURL      *string                 `json:"base_url,omitempty"`
 	Credential   *string                 `json:"credential,omitempty"`
 	Models       []string                `json:"models,omitempty"`

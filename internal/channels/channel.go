@@ -68,6 +68,19 @@ func (r *Registry) Channel(ctx context.Context, v *models.Viewer, id string) (*m
 	return c, nil
 }
 
+// Presets are the upstreams that are known by name. Admins only.
+func (r *Registry) Presets(_ context.Context, v *models.Viewer) ([]*models.ChannelPreset, error) {
+	if err := v.Require(models.ScopeAdmin); err != nil {
+		return nil, err
+	}
+	presets := models.ChannelPresets()
+	list := make([]*models.ChannelPreset, len(presets))
+	for i := range presets {
+		list[i] = &presets[i]
+	}
+	return list, nil
+}
+
 // CreateChannel makes a channel. Admins only.
 func (r *Registry) CreateChannel(ctx context.Context, v *models.Viewer, in models.CreateChannelInput) (*models.CreateChannelPayload, error) {
 	if err := v.Require(models.ScopeAdmin); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/coaidev/coai/internal/providers/anthropic"
 	"github.com/coaidev/coai/internal/providers/echo"
 	"github.com/coaidev/coai/internal/providers/gemini"
+	"github.com/coaidev/coai/internal/providers/ollama"
 	"github.com/coaidev/coai/internal/providers/openai"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/models"
@@ -40,9 +41,18 @@ func newProvider(row *models.Channel, credential string, client *http.Client) (p
 	switch row.Type {
 	case models.ChannelOpenAI:
 		return openai.New(openai.Config{
-			BaseURL: row.BaseURL, APIKey: credential, Organization: text(s.Organization), Headers: s.Headers,
+			BaseURL: row.BaseURL, APIKey: credential, Organization: text(s.Organization), Headers: s.Headers, Quirks: quirks(s),
 			FirstByteTimeout: firstByte, IdleTimeout: idle,
 		}, client), nil
+	case models.ChannelAzure:
+		p, err := openai.NewAzure(openai.AzureConfig{Config: openai.Config{
+			BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers, Quirks: quirks(s),
+			FirstByteTimeout: firstByte, IdleTimeout: idle,
+		}, APIVersion: text(s.APIVersion), AuthorityURL: text(s.AuthorityURL)}, client)
+		if err != nil {
+			return nil, fmt.Errorf("make ready for Azure: %w", err)
+		}
+		return p, nil
 	case models.ChannelAnthropic:
 		return anthropic.New(anthropic.Config{
 			BaseURL: row.BaseURL, APIKey: credential, Version: text(s.APIVersion), Headers: s.Headers,
@@ -53,9 +63,28 @@ func newProvider(row *models.Channel, credential string, client *http.Client) (p
 			BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers, DropUnsupported: s.DropUnsupported,
 			FirstByteTimeout: firstByte, IdleTimeout: idle, Files: publicClient(),
 		}, client), nil
-	case models.ChannelAzure, models.ChannelOllama, models.ChannelEcho:
+	case models.ChannelOllama:
+		return ollama.New(ollama.Config{
+			BaseURL: row.BaseURL, APIKey: credential, Headers: s.Headers, DropUnsupported: s.DropUnsupported,
+			FirstByteTimeout: firstByte, IdleTimeout: idle,
+		}, client), nil
+	case models.ChannelEcho:
 	}
 	return nil, fmt.Errorf("this version cannot speak to upstreams of the type %s", row.Type)
+}
+
+// quirks are those of a server that speaks OpenAI's language.
+func quirks(s *models.ChannelSettings) openai.Quirks {
+	q := openai.Quirks{
+		NoStreamOptions: s.Has(models.QuirkNoStreamOptions), NoDeveloper: s.Has(models.QuirkNoDeveloperRole),
+		Responses: s.Has(models.QuirkResponses),
+	}
+	for _, name := range []models.ChannelQuirk{models.QuirkMaxTokens, models.QuirkMaxCompletionTokens} {
+		if s.Has(name) {
+			q.MaxTokens = string(name)
+		}
+	}
+	return q
 }
 
 // credential decrypts the channel's credential; empty when it has none.

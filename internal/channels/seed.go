@@ -18,16 +18,23 @@ import (
 //go:embed seed.json
 var seedJSON []byte
 
-// Upstreams are the credentials found in the environment.
+// Upstreams are what was found in the environment.
 type Upstreams struct {
 	OpenAIKey    string
 	AnthropicKey string
 	GeminiKey    string
+	OllamaURL    string // where to look for an Ollama; empty: nowhere
+
+	ollamaModels []string // what was found there
 }
 
-// Seed makes the first channels: echo, and one for each credential found. It
-// does so once in the life of a database: what an admin deletes stays deleted.
+// Seed makes the first channels: echo, one for each credential found, and one
+// for an Ollama that answers. It does so once in the life of a database: what an
+// admin deletes stays deleted.
 func (r *Registry) Seed(ctx context.Context, found Upstreams) error {
+	if err := r.findOllama(ctx, &found); err != nil {
+		return fmt.Errorf("make the first channels: %w", err)
+	}
 	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		revision, err := r.db.Revision(ctx, topic)
 		if err != nil || revision > 0 {
@@ -61,6 +68,11 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 	}
 	if found.GeminiKey != "" {
 		first = append(first, models.CreateChannelInput{Name: "Gemini", Type: models.ChannelGemini, Credential: &found.GeminiKey})
+	}
+	if len(found.ollamaModels) > 0 {
+		first = append(first, models.CreateChannelInput{
+			Name: "Ollama", Type: models.ChannelOllama, BaseURL: &found.OllamaURL, Models: found.ollamaModels,
+		})
 	}
 	for _, in := range first {
 		for _, m := range described[in.Type] {

@@ -68,7 +68,7 @@ const (
 )
 
 // Dialects are all languages there are.
-func Dialects() []Dialect { return []Dialect{OpenAI(), Anthropic(), Gemini()} }
+func Dialects() []Dialect { return []Dialect{OpenAI(), Azure(), Anthropic(), Gemini(), Ollama()} }
 
 // Finished is the finish reason of the answer.
 func (a *Answer) Finished() models.FinishReason {

@@ -65,6 +65,7 @@ func Start(t testing.TB, b Backends, settings ...string) *Product {
 		"COAI_ADDR=127.0.0.1:0", "COAI_DATA_DIR=" + dir, "COAI_BOOTSTRAP_ADMIN_KEY=" + AdminKey,
 		"COAI_SHUTDOWN_TIMEOUT=5s", "COAI_MASTER_KEY=" + strings.Repeat("ab", 32),
 		"COAI_DATABASE_URL=" + b.DatabaseURL, "COAI_REDIS_URL=" + b.RedisURL,
+		"COAI_DETECT_OLLAMA=false", // one that runs here by chance
 	}
 	cfg, err := app.Load(app.Sources{Environ: append(env, settings...)})
 	if err != nil {

@@ -219,6 +219,30 @@ func (s *stream) finishChunk() ([]byte, error) {
 	return raw, nil
 }
 
+// completed gives a chunk of Azure's asynchronous content filter what it lacks
+// and clients read: the head that all chunks share, and a delta.
+func (s *stream) completed(raw []byte) ([]byte, error) {
+	var err error
+	last, root := gjson.ParseBytes(s.last), gjson.ParseBytes(raw)
+	for _, key := range []string{"id", "object", "created", "model"} {
+		known := last.Get(key)
+		if given := root.Get(key); known.Exists() && (given.Str == "" && given.Num == 0) {
+			if raw, err = set(raw, key, known.Raw); err != nil {
+				return nil, err
+			}
+		}
+	}
+	position := -1
+	root.Get("choices").ForEach(func(_, c gjson.Result) bool {
+		position++
+		if !c.Get("delta").IsObject() {
+			raw, err = set(raw, "choices."+strconv.Itoa(position)+".delta", "{}")
+		}
+		return err == nil
+	})
+	return raw, err
+}
+
 func set(raw []byte, path, value string) ([]byte, error) {
 	out, err := sjson.SetRawBytes(raw, path, []byte(value))
 	if err != nil {

@@ -31,6 +31,9 @@ type goldenCase struct {
 	UpstreamModel string            `json:"upstream_model"`
 	Status        int               `json:"status"`
 	Headers       map[string]string `json:"headers"`
+	Quirks        openai.Quirks     `json:"quirks"`
+	Azure         string            `json:"azure"` // path of the resource's endpoint: Azure instead of OpenAI
+	Path          string            `json:"path"`  // what the upstream is asked for; default /v1/chat/completions
 }
 
 type goldenError struct {
@@ -61,7 +64,7 @@ func TestGolden(t *testing.T) {
 }
 
 func runGolden(t *testing.T, dir string) {
-	c := goldenCase{UpstreamModel: "gpt-4o", Status: http.StatusOK}
+	c := goldenCase{UpstreamModel: "gpt-4o", Status: http.StatusOK, Path: "/v1/chat/completions"}
 	if b, err := os.ReadFile(filepath.Join(dir, "case.json")); err == nil {
 		if err := json.Unmarshal(b, &c); err != nil {
 			t.Fatal(err)
@@ -90,7 +93,11 @@ func runGolden(t *testing.T, dir string) {
 		if r.ContentLength != int64(len(request)) {
 			t.Errorf("Content-Length %d for %d bytes", r.ContentLength, len(request))
 		}
-		if r.Method != http.MethodPost || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Authorization") != "Bearer "+apiKey {
+		key := r.Header.Get("Authorization")
+		if c.Azure != "" {
+			key = "Bearer " + r.Header.Get("Api-Key")
+		}
+		if r.Method != http.MethodPost || r.URL.String() != c.Path || key != "Bearer "+apiKey {
 			t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 		}
 		w.Header().Set("Content-Type", map[string]string{".sse": "text/event-stream", ".json": "application/json", ".html": "text/html; charset=utf-8"}[kind])
@@ -101,7 +108,13 @@ func runGolden(t *testing.T, dir string) {
 		_, _ = w.Write(upstream)
 	}))
 	defer server.Close()
-	p := openai.New(openai.Config{BaseURL: server.URL + "/v1", APIKey: apiKey}, server.Client())
+	p := openai.New(openai.Config{BaseURL: server.URL + "/v1", APIKey: apiKey, Quirks: c.Quirks}, server.Client())
+	if c.Azure != "" {
+		var err error
+		if p, err = openai.NewAzure(openai.AzureConfig{Config: openai.Config{BaseURL: server.URL + c.Azure, APIKey: apiKey, Quirks: c.Quirks}}, server.Client()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	req := providers.Request{Input: in, Model: c.UpstreamModel}
 
 	got := map[string][]byte{}

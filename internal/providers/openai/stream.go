@@ -140,6 +140,12 @@ func (s *stream) chunk(raw []byte, event sse.Event) ([]byte, error) {
 		}
 		return withChoices(raw)
 	}
+	if bytes.Contains(raw, []byte(`"content_filter_offsets"`)) {
+		var err error
+		if raw, err = s.completed(raw); err != nil {
+			return nil, err
+		}
+	}
 	s.last = raw
 	if mayFinish(raw) || s.severalChoices() || bytes.Contains(raw, []byte(`"tool_calls"`)) {
 		return s.follow(raw)
