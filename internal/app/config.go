@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/coaidev/coai/internal/channels"
 )
 
 // Config holds all settings. A setting is taken from its flag, else its
