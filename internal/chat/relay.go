@@ -126,6 +126,8 @@ type Relayed struct {
 	buf   []byte
 	done  bool
 	err   error // sticky: io.EOF after the end
+
+	saidDone bool // Read has given the [DONE]
 }
 
 // Streams says whether the answer is events, see [Relayed.Next].

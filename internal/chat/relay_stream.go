@@ -36,12 +36,16 @@ func (r *Relayed) Next() (Event, error) {
 	return e, nil
 }
 
-// Read gives the answer's bytes: events too, as they go over the wire. A
-// failure after the beginning is a *models.Error.
+// Read gives the answer's bytes: events too, as they go over the wire, with the
+// [DONE] of text completions. A failure after the beginning is a *models.Error.
 func (r *Relayed) Read(b []byte) (int, error) {
 	for len(r.out) == 0 {
 		if r.sse != nil {
 			e, err := r.Next()
+			if errors.Is(err, io.EOF) && r.call.Endpoint == providers.Completions && !r.saidDone {
+				r.saidDone, r.out = true, []byte("data: [DONE]\n\n")
+				continue
+			}
 			if err != nil {
 				return 0, err
 			}
