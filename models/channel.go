@@ -106,8 +106,12 @@ type ChannelSettings struct {
 	ConnectTimeoutMS   *int `json:"connect_timeout_ms,omitempty"`
 	FirstByteTimeoutMS *int `json:"first_byte_timeout_ms,omitempty"`
 	IdleTimeoutMS      *int `json:"idle_timeout_ms,omitempty"`
-	// APIVersion is Azure's api-version or Anthropic's anthropic-version.
+	// APIVersion is Azure's api-version (default 2024-10-21) or Anthropic's anthropic-version.
 	APIVersion *string `json:"api_version,omitempty"`
+	// AuthorityURL is where Azure's Entra ID gives tokens (default https://login.microsoftonline.com).
+	AuthorityURL *string `json:"authority_url,omitempty"`
+	// Quirks are how an OpenAI-compatible upstream differs from OpenAI.
+	Quirks []ChannelQuirk `json:"quirks,omitempty"`
 	// DropUnsupported leaves parameters out that the upstream's language has no word
 	// for; without it they are refused with a 400 that names them.
 	DropUnsupported bool `json:"drop_unsupported,omitempty"`

@@ -5,8 +5,9 @@ import "github.com/99designs/gqlgen/graphql"
 // CreateChannelInput makes a channel.
 type CreateChannelInput struct {
 	Name         string           `json:"name"`
-	Type         ChannelType      `json:"type"`
-	BaseURL      *string          `json:"base_url,omitempty"`   // default: [ChannelType.DefaultBaseURL]
+	Preset       *string          `json:"preset,omitempty"`     // id of a [ChannelPreset], for what is left out here
+	Type         ChannelType      `json:"type"`                 // default: the preset's
+	BaseURL      *string          `json:"base_url,omitempty"`   // default: the preset's, else [ChannelType.DefaultBaseURL]
 	Credential   *string          `json:"credential,omitempty"` // the upstream's API key; write-only
 	Models       []string         `json:"models"`
 	ModelMapping StringMap        `json:"model_mapping,omitempty"`
@@ -123,6 +124,9 @@ func (in *UpdateChannelInput) Apply(c *Channel) (credential *string, changed boo
 
 // Channel is the channel that the input describes, without id and credential.
 func (in *CreateChannelInput) Channel() (*Channel, error) {
+	if err := in.usePreset(); err != nil {
+		return nil, err
+	}
 	c := &Channel{
 		Name: in.Name, Type: in.Type, Models: in.Models, ModelMapping: in.ModelMapping,
 		Weight: 1, Enabled: true,

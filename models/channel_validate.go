@@ -21,7 +21,7 @@ func (c *Channel) Validate() error {
 		if c.BaseURL == "" {
 			return Missing("base_url")
 		}
-		if err := validBaseURL(c.BaseURL); err != nil {
+		if err := validURL("base_url", c.BaseURL); err != nil {
 			return err
 		}
 	case ChannelEcho:
@@ -91,6 +91,14 @@ func (s *ChannelSettings) validate() error {
 			return err
 		}
 	}
+	if s.AuthorityURL != nil {
+		if err := validURL("settings.authority_url", *s.AuthorityURL); err != nil {
+			return err
+		}
+	}
+	if err := s.validateQuirks(); err != nil {
+		return err
+	}
 	for _, t := range []struct {
 		param string
 		v     *int
@@ -130,15 +138,14 @@ func validHeader(name, value string) error {
 	return nil
 }
 
-func validBaseURL(s string) error {
-	const rule = "'base_url' must be an http or https URL without credentials, query or fragment, of at most 2048 characters."
+func validURL(param, s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
 		u.RawQuery != "" || u.Fragment != "" || len(s) > 2048 {
-		return Invalid("base_url", rule)
+		return Invalid(param, "'%s' must be an http or https URL without credentials, query or fragment, of at most 2048 characters.", param)
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && (a.IsUnspecified() || a.IsMulticast()) {
-		return Invalid("base_url", "'base_url' must name a host, not the address %s.", a)
+		return Invalid(param, "'%s' must name a host, not the address %s.", param, a)
 	}
 	return nil
 }

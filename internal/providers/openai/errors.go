@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"strconv"
@@ -25,13 +26,17 @@ type answer struct {
 }
 
 // statusError says what an answer outside 2xx means.
-func (p *Provider) statusError(req providers.Request, ex *upstream.Exchange) *providers.Error {
+func (p *Provider) statusError(s subject, ex *upstream.Exchange) *providers.Error {
 	body, failure := ex.ErrorBody()
 	if failure != nil {
 		return failure
 	}
-	e := p.classify(req, readAnswer(ex.Status, body))
+	e := p.classify(s, readAnswer(ex.Status, body))
 	e.Status, e.Retry = ex.Status, upstream.RetryAfter(ex.Header)
+	if invalid := ex.Status == http.StatusBadRequest || ex.Status == http.StatusUnprocessableEntity; invalid &&
+		(bytes.Contains(body, []byte("stream_options")) || bytes.Contains(body, []byte("include_usage"))) {
+		e.Cause = errOptions
+	}
 	return e
 }
 
@@ -44,7 +49,7 @@ func (p *Provider) answeredError(req providers.Request, raw []byte, certain bool
 	}
 	a := readAnswer(0, raw)
 	a.status = statusOf(a)
-	return p.classify(req, a)
+	return p.classify(about(req), a)
 }
 
 // readAnswer reads OpenAI's error envelope, and what others send in its place:
@@ -107,7 +112,7 @@ func statusOf(a answer) int {
 
 // classify says what a failure means. Only of a rejected request is the
 // upstream's own text shown: the rest is between the operator and the upstream.
-func (p *Provider) classify(req providers.Request, a answer) *providers.Error {
+func (p *Provider) classify(s subject, a answer) *providers.Error {
 	e := &providers.Error{}
 	if text := strings.TrimSpace(a.code + " " + a.message); text != "" {
 		e.Cause = errors.New(p.client.Scrub(text))
@@ -127,21 +132,30 @@ func (p *Provider) classify(req providers.Request, a answer) *providers.Error {
 	case a.status >= 500:
 		e.Class, e.Message = providers.Unavailable, "The upstream failed."
 	case a.status == http.StatusNotFound && (!a.isJSON || a.kind == "" || strings.HasPrefix(a.message, "Invalid URL")):
-		e.Class, e.Message = providers.Unavailable, "The upstream has no chat completions at the channel's base URL."
+		e.Class, e.Message = s.missing(), "The upstream has no "+s.what+" at the channel's base URL."
 	case a.status == http.StatusMethodNotAllowed:
-		e.Class, e.Message = providers.Unavailable, "The upstream takes no chat completions at the channel's base URL."
+		e.Class, e.Message = s.missing(), "The upstream takes no "+s.what+" at the channel's base URL."
 	case a.status == http.StatusRequestEntityTooLarge && !a.isJSON:
 		e.Class, e.Code, e.Message = providers.Rejected, models.CodeInvalidValue, "The request is too large for the upstream."
 	case !a.isJSON:
 		e.Class, e.Message = providers.Malformed, "The upstream refused the request without saying why."
 	default:
 		e.Class, e.Code, e.Param, e.Cause = providers.Rejected, rejectedCode(a), p.client.Scrub(a.param), nil
-		e.Message = p.client.Scrub(ownModel(req, a.message))
+		e.Message = p.client.Scrub(s.ownModel(a.message))
 		if e.Message == "" {
 			e.Message = "The upstream rejected the request."
 		}
 	}
 	return e
+}
+
+// missing is the class of an endpoint that is not there. All upstreams have chat
+// completions: without them the channel is wrong. Others are not missed.
+func (s subject) missing() providers.Class {
+	if s.what == chatWords {
+		return providers.Unavailable
+	}
+	return providers.NoModel
 }
 
 func exhausted(a answer) bool {
@@ -193,9 +207,9 @@ func rejectedCode(a answer) string {
 
 // ownModel replaces the upstream's name of the model by the one that the client
 // used: the mapping is the operator's affair.
-func ownModel(req providers.Request, message string) string {
-	if req.Model == req.Input.Model || len(req.Model) < 3 {
+func (s subject) ownModel(message string) string {
+	if s.model == s.asked || len(s.model) < 3 {
 		return message
 	}
-	return strings.ReplaceAll(message, req.Model, req.Input.Model)
+	return strings.ReplaceAll(message, s.model, s.asked)
 }

@@ -1,6 +1,6 @@
-// Package openai speaks OpenAI's chat completions API, to OpenAI and to the
-// many servers that are compatible with it. What it does not need to understand
-// it passes on as bytes.
+// Package openai speaks OpenAI's API, to OpenAI, to Azure OpenAI and to the many
+// servers that are compatible with it. What it does not need to understand it
+// passes on as bytes.
 // https://platform.openai.com/docs/api-reference/chat
 package openai
 
@@ -8,6 +8,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/coaidev/coai/internal/providers"
@@ -24,26 +25,48 @@ type Config struct {
 	FirstByteTimeout time.Duration     // until the first byte of the answer's body; default 5 min
 	IdleTimeout      time.Duration     // of silence inside an answer; default 2 min
 	MaxBytes         int               // of an answer that is not streamed, default 64 MiB; also caps the 16 MiB of one event
+	Quirks           Quirks
+}
+
+// Quirks are how a compatible server differs from OpenAI.
+type Quirks struct {
+	NoStreamOptions bool   // stream_options is not sent
+	MaxTokens       string // the one name of max_tokens and max_completion_tokens that is sent; empty: the client's
+	NoDeveloper     bool   // the role developer is sent as system
+	Responses       bool   // it serves /responses; OpenAI itself does without this
 }
 
 // Provider is one upstream.
 type Provider struct {
 	client *upstream.Client
-	url    *url.URL        // nil when the base URL is none
+	// locate gives the place of an endpoint, such as chat/completions, for a model
+	// by the upstream's name; nil when the base URL is none.
+	locate func(path, model string) *url.URL
+	entra  *entra                      // gives the credential, unless client has it
+	serves map[providers.Endpoint]bool // beside chat completions
+	quirks Quirks
 	typed  map[string]bool // the request's fields that models knows, in lower case
+	// noOptions says that the upstream has been seen to refuse stream_options, and
+	// to take the same request without it.
+	noOptions atomic.Bool
 }
 
 // New makes a provider that sends its requests through client's transport.
 // Redirects are not followed. An invalid base URL makes every request fail.
 func New(cfg Config, client *http.Client) *Provider {
-	p := &Provider{typed: typedFields()}
+	p := newProvider(cfg.Quirks)
 	secrets := []string{cfg.APIKey, cfg.Organization}
-	if u, err := url.Parse(cfg.BaseURL); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
-		if u.Path == "" {
-			u.Path = "/" // else the joined path is relative
+	if base := parseBase(cfg.BaseURL); base != nil {
+		chat := base.JoinPath(chatPath)
+		p.locate = func(path, _ string) *url.URL {
+			if path == chatPath {
+				return chat
+			}
+			return base.JoinPath(path)
 		}
-		p.url = u.JoinPath("chat", "completions")
-		secrets = append(secrets, u.Host)
+		secrets = append(secrets, base.Host)
+		p.serves[providers.Responses] = cfg.Quirks.Responses || base.Host == "api.openai.com"
+		p.serves[providers.Moderations] = true
 	}
 	header := http.Header{}
 	if cfg.APIKey != "" {
@@ -57,6 +80,26 @@ func New(cfg Config, client *http.Client) *Provider {
 		FirstByteTimeout: cfg.FirstByteTimeout, IdleTimeout: cfg.IdleTimeout,
 	}, client)
 	return p
+}
+
+// newProvider is what all upstreams have in common.
+func newProvider(q Quirks) *Provider {
+	return &Provider{typed: typedFields(), quirks: q, serves: map[providers.Endpoint]bool{
+		providers.Embeddings: true, providers.Completions: true, providers.Images: true,
+		providers.Speech: true, providers.Transcriptions: true,
+	}}
+}
+
+// parseBase reads a base URL; nil when it is none.
+func parseBase(text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil
+	}
+	if u.Path == "" {
+		u.Path = "/" // else a joined path is relative
+	}
+	return u
 }
 
 // Complete implements [providers.Provider]. The answer keeps the upstream's bytes.
@@ -128,31 +171,4 @@ func (p *Provider) openStream(ex *upstream.Exchange, req providers.Request) (*st
 		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not a chat completion.", err)
 	}
 	return st, nil
-}
-
-// send posts the request. On success the exchange holds an answer of status 2xx.
-func (p *Provider) send(ctx context.Context, req providers.Request, streamed bool) (*upstream.Exchange, error) {
-	if p.url == nil {
-		return nil, &providers.Error{Class: providers.Unavailable, Message: "The channel's base URL is not valid."}
-	}
-	body, err := requestBody(req, streamed, p.typed)
-	if err != nil {
-		return nil, &providers.Error{
-			Class: providers.Rejected, Code: models.CodeInvalidValue,
-			Message: "The request cannot be sent to the upstream.", Cause: err,
-		}
-	}
-	accept := "application/json"
-	if streamed {
-		accept = "text/event-stream"
-	}
-	ex, err := p.client.Send(ctx, upstream.Request{URL: p.url, Accept: accept, Body: body})
-	if err != nil {
-		return nil, err
-	}
-	if ex.Status/100 != 2 {
-		defer ex.Close()
-		return nil, p.statusError(req, ex)
-	}
-	return ex, nil
 }

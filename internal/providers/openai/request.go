@@ -7,90 +7,160 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 
-	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
 
-// requestBody is what goes to the upstream: the client's own bytes where there
-// are some, else the input as JSON with the extra members.
-func requestBody(req providers.Request, streamed bool, typed map[string]bool) ([]byte, error) {
-	raw := req.Input.Raw
-	if raw == nil {
-		var err error
-		if raw, err = marshalInput(req.Input, typed); err != nil {
-			return nil, err
-		}
-	}
-	return splice(raw, req.Model, streamed)
+// streaming says what a request's body is to say about streaming.
+type streaming int
+
+const (
+	streamAsAsked streaming = iota // what the client said
+	streamOff
+	streamOn
+)
+
+// edit is what must change in the JSON body of a request.
+type edit struct {
+	model  string
+	stream streaming
+	usage  bool // of streamOn: ask for stream_options.include_usage
+	quirks Quirks
 }
 
 // splice copies a request and changes what must change: the model, whether it
-// streams, and that the usage is told. Our extensions are dropped. Everything
-// else keeps its bytes and its place. Of a changed member only one is written,
-// and none in other capitals: an upstream that reads the other one would do
-// what was not checked.
-func splice(raw []byte, model string, streamed bool) ([]byte, error) {
+// streams, that the usage is told, and what the upstream would not understand.
+// Our extensions are dropped. Everything else keeps its bytes and its place. Of
+// a changed member only one is written, and none in other capitals: an upstream
+// that reads the other one would do what was not checked.
+func splice(raw []byte, e edit) ([]byte, error) {
 	root := gjson.ParseBytes(raw)
 	if !root.IsObject() {
 		return nil, fmt.Errorf("the request is not a JSON object")
 	}
-	out := append(make([]byte, 0, len(raw)+len(model)+96), '{')
-	var hasModel, hasStream, hasOptions bool
-	member := func(name string) {
+	w := spliced{edit: e, out: append(make([]byte, 0, len(raw)+len(e.model)+96), '{')}
+	w.hasLimit = e.quirks.MaxTokens != "" && isSet(root, e.quirks.MaxTokens)
+	root.ForEach(func(key, value gjson.Result) bool {
+		w.member(key, value)
+		return true
+	})
+	w.model()
+	if e.stream == streamOn {
+		w.streams()
+		w.options(gjson.Result{})
+	}
+	return append(w.out, '}'), nil
+}
+
+// spliced is a request on its way to the upstream.
+type spliced struct {
+	edit
+
+	out                             []byte
+	hasModel, hasStream, hasOptions bool
+	hasLimit                        bool // quirks.MaxTokens is there under its own name
+}
+
+// member copies a member of the request, or writes what is sent instead.
+func (w *spliced) member(key, value gjson.Result) {
+	switch name := strings.ToLower(key.Str); {
+	case name == "model":
+		w.model()
+	case w.stream == streamAsAsked:
+		w.copy(key.Raw, value.Raw)
+	case name == "stream":
+		if w.stream == streamOn {
+			w.streams()
+		}
+	case name == "stream_options":
+		if w.stream == streamOn {
+			w.options(value)
+		}
+	case name == "conversation_id":
+	case w.quirks.MaxTokens != "" && name != w.quirks.MaxTokens && (name == "max_tokens" || name == "max_completion_tokens"):
+		if !w.hasLimit {
+			w.hasLimit = true
+			w.name(w.quirks.MaxTokens)
+			w.out = append(w.out, value.Raw...)
+		}
+	case w.quirks.NoDeveloper && name == "messages":
+		w.copy(key.Raw, withoutDeveloper(value))
+	default:
+		w.copy(key.Raw, value.Raw)
+	}
+}
+
+func (w *spliced) comma() {
+	if len(w.out) > 1 {
+		w.out = append(w.out, ',')
+	}
+}
+
+func (w *spliced) copy(key, value string) {
+	w.comma()
+	w.out = append(append(append(w.out, key...), ':'), value...)
+}
+
+func (w *spliced) name(name string) {
+	w.comma()
+	w.out = append(gjson.AppendJSONString(w.out, name), ':')
+}
+
+func (w *spliced) model() {
+	if !w.hasModel {
+		w.hasModel = true
+		w.name("model")
+		w.out = gjson.AppendJSONString(w.out, w.edit.model)
+	}
+}
+
+func (w *spliced) streams() {
+	if !w.hasStream {
+		w.hasStream = true
+		w.name("stream")
+		w.out = append(w.out, "true"...)
+	}
+}
+
+func (w *spliced) options(old gjson.Result) {
+	if w.usage && !w.hasOptions {
+		w.hasOptions = true
+		w.name("stream_options")
+		w.out = appendOptions(w.out, old)
+	}
+}
+
+// isSet says whether an object has a member that is not null.
+func isSet(object gjson.Result, name string) bool {
+	found := false
+	object.ForEach(func(key, value gjson.Result) bool {
+		found = strings.EqualFold(key.Str, name) && value.Type != gjson.Null
+		return !found
+	})
+	return found
+}
+
+// withoutDeveloper gives the messages of developers the role system.
+func withoutDeveloper(messages gjson.Result) string {
+	if !messages.IsArray() || !strings.Contains(messages.Raw, "developer") {
+		return messages.Raw
+	}
+	out := []byte{'['}
+	messages.ForEach(func(_, m gjson.Result) bool {
 		if len(out) > 1 {
 			out = append(out, ',')
 		}
-		out = append(gjson.AppendJSONString(out, name), ':')
-	}
-	writeModel := func() {
-		if !hasModel {
-			hasModel = true
-			member("model")
-			out = gjson.AppendJSONString(out, model)
-		}
-	}
-	writeStream := func() {
-		if !hasStream {
-			hasStream = true
-			member("stream")
-			out = append(out, "true"...)
-		}
-	}
-	writeOptions := func(old gjson.Result) {
-		if !hasOptions {
-			hasOptions = true
-			member("stream_options")
-			out = appendOptions(out, old)
-		}
-	}
-	root.ForEach(func(key, value gjson.Result) bool {
-		switch strings.ToLower(key.Str) {
-		case "model":
-			writeModel()
-		case "stream":
-			if streamed {
-				writeStream()
+		raw := m.Raw
+		if m.Get("role").Str == "developer" {
+			if changed, err := sjson.SetRaw(raw, "role", `"system"`); err == nil {
+				raw = changed
 			}
-		case "stream_options":
-			if streamed {
-				writeOptions(value)
-			}
-		case "conversation_id":
-		default:
-			if len(out) > 1 {
-				out = append(out, ',')
-			}
-			out = append(append(append(out, key.Raw...), ':'), value.Raw...)
 		}
+		out = append(out, raw...)
 		return true
 	})
-	writeModel()
-	if streamed {
-		writeStream()
-		writeOptions(gjson.Result{})
-	}
-	return append(out, '}'), nil
+	return string(append(out, ']'))
 }
 
 // appendOptions writes stream_options with include_usage, and what else the
