@@ -65,25 +65,30 @@ func invalidJSON(format string, args ...any) *models.Error {
 	return &models.Error{Kind: models.KindInvalid, Code: models.CodeInvalidJSON, Message: fmt.Sprintf(format, args...)}
 }
 
-// readBody reads the whole body, of at most MaxBody bytes and within a minute.
+// readBody reads the whole JSON body, of at most MaxBody bytes and within a minute.
 func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	return readBody(w, r, h.cfg.MaxBody, checkContentType)
+}
+
+// readBody reads the whole body, of at most limit bytes and within a minute.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, check func(http.Header) error) ([]byte, error) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	if r.ContentLength > h.cfg.MaxBody {
-		return nil, h.tooLarge()
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
 	}
-	if err := checkContentType(r.Header); err != nil {
+	if err := check(r.Header); err != nil {
 		return nil, err
 	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // a writer without deadlines is one in a test
-	body, err := readAll(http.MaxBytesReader(innermost(w), r.Body, h.cfg.MaxBody), r.ContentLength)
+	body, err := readAll(http.MaxBytesReader(innermost(w), r.Body, limit), r.ContentLength)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
+		var over *http.MaxBytesError
 		switch {
-		case errors.As(err, &tooLarge):
-			return nil, h.tooLarge()
+		case errors.As(err, &over):
+			return nil, tooLarge(limit)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			w.Header().Set("Connection", "close")
 			return nil, invalidJSON("The body did not arrive within %d seconds.", int(bodyTimeout.Seconds()))
@@ -111,10 +116,10 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-func (h *handler) tooLarge() error {
+func tooLarge(limit int64) error {
 	return &models.Error{
 		Kind: models.KindTooLarge, Code: models.CodeRequestTooLarge,
-		Message: fmt.Sprintf("The body must have at most %d bytes.", h.cfg.MaxBody),
+		Message: fmt.Sprintf("The body must have at most %d bytes.", limit),
 	}
 }
 

@@ -14,6 +14,12 @@ type route struct {
 func routes() []route {
 	return []route{
 		{http.MethodPost, "/v1/chat/completions", "Mutation.createChatCompletion", (*handler).createChatCompletion},
+		{http.MethodPost, "/v1/completions", "Mutation.createTextCompletion", (*handler).createTextCompletion},
+		{http.MethodPost, "/v1/embeddings", "Mutation.createEmbedding", (*handler).createEmbedding},
+		{http.MethodPost, "/v1/images/generations", "Mutation.createImage", (*handler).createImage},
+		{http.MethodPost, "/v1/audio/speech", "Mutation.createSpeech", (*handler).createSpeech},
+		{http.MethodPost, "/v1/audio/transcriptions", "Mutation.createTranscription", (*handler).createTranscription},
+		{http.MethodPost, "/v1/moderations", "Mutation.createModeration", (*handler).createModeration},
 
 		{http.MethodGet, "/v1/models", "Query.models", (*handler).listModels},
 		{http.MethodGet, "/v1/models/{model...}", "Query.model", (*handler).retrieveModel},

@@ -82,7 +82,7 @@ func TestUnknownPathsAndMethodsGetTheEnvelope(t *testing.T) {
 		code, allow  string
 	}{
 		{"GET", "/v1/nothing", 404, "unknown_endpoint", ""},
-		{"POST", "/v1/embeddings", 404, "unknown_endpoint", ""},
+		{"POST", "/v1/fine_tuning/jobs", 404, "unknown_endpoint", ""},
 		{"GET", "/v1", 404, "unknown_endpoint", ""},
 		{"GET", "/v1/", 404, "unknown_endpoint", ""},
 		{"GET", "/", 404, "unknown_endpoint", ""},

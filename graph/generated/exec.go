@@ -48,6 +48,12 @@ type ComplexityRoot struct {
 
 type MutationResolver interface {
 	CreateChatCompletion(ctx context.Context, input models.ChatCompletionInput) (*models.CreateChatCompletionPayload, error)
+	CreateEmbedding(ctx context.Context, input models.CreateEmbeddingInput) (*models.CreateEmbeddingPayload, error)
+	CreateTextCompletion(ctx context.Context, input models.CreateTextCompletionInput) (*models.CreateTextCompletionPayload, error)
+	CreateImage(ctx context.Context, input models.CreateImageInput) (*models.CreateImagePayload, error)
+	CreateSpeech(ctx context.Context, input models.CreateSpeechInput) (*models.CreateSpeechPayload, error)
+	CreateTranscription(ctx context.Context, input models.CreateTranscriptionInput) (*models.CreateTranscriptionPayload, error)
+	CreateModeration(ctx context.Context, input models.CreateModerationInput) (*models.CreateModerationPayload, error)
 	UpdateViewer(ctx context.Context, input models.UpdateViewerInput) (*models.UpdateViewerPayload, error)
 	CreateAPIKey(ctx context.Context, input models.CreateAPIKeyInput) (*models.CreateAPIKeyPayload, error)
 	UpdateAPIKey(ctx context.Context, id string, input models.UpdateAPIKeyInput) (*models.UpdateAPIKeyPayload, error)
@@ -119,6 +125,12 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ContentPartInput", ec.unmarshalInputContentPartInput),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
 			graphql.NewInputUnmarshaler("CreateChannelInput", ec.unmarshalInputCreateChannelInput),
+			graphql.NewInputUnmarshaler("CreateEmbeddingInput", ec.unmarshalInputCreateEmbeddingInput),
+			graphql.NewInputUnmarshaler("CreateImageInput", ec.unmarshalInputCreateImageInput),
+			graphql.NewInputUnmarshaler("CreateModerationInput", ec.unmarshalInputCreateModerationInput),
+			graphql.NewInputUnmarshaler("CreateSpeechInput", ec.unmarshalInputCreateSpeechInput),
+			graphql.NewInputUnmarshaler("CreateTextCompletionInput", ec.unmarshalInputCreateTextCompletionInput),
+			graphql.NewInputUnmarshaler("CreateTranscriptionInput", ec.unmarshalInputCreateTranscriptionInput),
 			graphql.NewInputUnmarshaler("FilePartInput", ec.unmarshalInputFilePartInput),
 			graphql.NewInputUnmarshaler("FunctionCallInput", ec.unmarshalInputFunctionCallInput),
 			graphql.NewInputUnmarshaler("FunctionInput", ec.unmarshalInputFunctionInput),
@@ -1068,6 +1080,313 @@ input JsonSchemaInput {
   strict: Boolean
 }
 
+"Vectors of texts."
+type EmbeddingList {
+  "The model that answered."
+  model: String!
+  "The vectors, in the order of the input."
+  data: [Embedding!]!
+  "The tokens and their cost."
+  usage: Usage
+  "The whole answer in OpenAI's shape."
+  raw: JSON!
+}
+
+"The vector of one text."
+type Embedding {
+  "The text's number in the input, from 0."
+  index: Int!
+  "The vector."
+  embedding: [Float!]!
+}
+
+"A finished completion of a prompt, the older kind."
+type TextCompletion {
+  "The completion's id, as the upstream gave it."
+  id: ID!
+  "When it was made, in Unix seconds."
+  created: Int64!
+  "The model that answered."
+  model: String!
+  "The texts, ` + "`" + `n` + "`" + ` of them."
+  choices: [TextChoice!]!
+  "The tokens and their cost."
+  usage: Usage
+  "The whole answer in OpenAI's shape."
+  raw: JSON!
+}
+
+"One text of a completion."
+type TextChoice {
+  "Its number, from 0."
+  index: Int!
+  "The text."
+  text: String!
+  "Why it ended."
+  finishReason: FinishReason
+  "Log probabilities, in OpenAI's shape."
+  logprobs: JSON
+}
+
+"Images that were made."
+type ImageList {
+  "When they were made, in Unix seconds."
+  created: Int64!
+  "The images."
+  data: [Image!]!
+  "The tokens and their cost."
+  usage: Usage
+  "The whole answer in OpenAI's shape."
+  raw: JSON!
+}
+
+"An image, in base64 or by its URL."
+type Image {
+  "The image's file in base64."
+  b64Json: String
+  "Where the image is, for a while."
+  url: String
+  "The prompt as the upstream has changed it."
+  revisedPrompt: String
+}
+
+"A spoken text."
+type Speech {
+  "The recording's media type."
+  contentType: String!
+  "The recording in base64."
+  audio: String!
+  "The tokens and their cost."
+  usage: Usage
+}
+
+"A written-down recording."
+type Transcription {
+  "What was said, in the format that was asked for."
+  text: String!
+  "The language of the recording, where the upstream tells."
+  language: String
+  "The length of the recording in seconds, where the upstream tells."
+  duration: Float
+  "The tokens and their cost."
+  usage: Usage
+  "The whole answer in OpenAI's shape; null when it is not JSON."
+  raw: JSON
+}
+
+"What a classifier found."
+type Moderation {
+  "The answer's id."
+  id: ID!
+  "The model that answered."
+  model: String!
+  "What was found, in the order of the input."
+  results: [ModerationResult!]!
+  "The whole answer in OpenAI's shape."
+  raw: JSON!
+}
+
+"What was found in one item of the input."
+type ModerationResult {
+  "Whether any category applies."
+  flagged: Boolean!
+  "Which categories apply: an object of booleans."
+  categories: JSON!
+  "How much each category applies, 0 to 1: an object of numbers."
+  categoryScores: JSON!
+}
+
+"""
+A request for embeddings.
+https://platform.openai.com/docs/api-reference/embeddings/create
+"""
+input CreateEmbeddingInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "The texts, 1 to 2048."
+  input: [String!]!
+  "How long the vectors are to be, for models that can choose."
+  dimensions: Int
+  "Your mark of the person who asks."
+  user: String
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"""
+A request for a completion of a prompt, the older kind. A model that only chats
+gets the prompt as a user's message.
+https://platform.openai.com/docs/api-reference/completions/create
+"""
+input CreateTextCompletionInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "The prompts, 1 to 128; one for a model that only chats."
+  prompt: [String!]!
+  "The text that follows the completion."
+  suffix: String
+  "Tokens of the answer at most."
+  maxTokens: Int
+  "Randomness, 0 to 2."
+  temperature: Float
+  "Nucleus sampling, 0 to 1."
+  topP: Float
+  "How many texts to make for each prompt, 1 to 128."
+  n: Int
+  "Of how many texts to return the best, at most 20."
+  bestOf: Int
+  "How many likely tokens to return at each place, 0 to 5."
+  logprobs: Int
+  "Whether to repeat the prompt before the completion."
+  echo: Boolean
+  "Texts at which to stop, at most 4."
+  stop: [String!]
+  "−2 to 2."
+  presencePenalty: Float
+  "−2 to 2."
+  frequencyPenalty: Float
+  "For answers that are as repeatable as the upstream can make them."
+  seed: Int64
+  "Your mark of the person who asks."
+  user: String
+  "At most 16 pairs of strings."
+  metadata: JSON
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"""
+A request for images.
+https://platform.openai.com/docs/api-reference/images/create
+"""
+input CreateImageInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "What to show, at most 32000 characters."
+  prompt: String!
+  "How many images to make, 1 to 10."
+  n: Int
+  "Such as ` + "`" + `1024x1024` + "`" + `."
+  size: String
+  "Such as ` + "`" + `high` + "`" + `."
+  quality: String
+  "Such as ` + "`" + `vivid` + "`" + `."
+  style: String
+  "Such as ` + "`" + `transparent` + "`" + `."
+  background: String
+  "Such as ` + "`" + `png` + "`" + `."
+  outputFormat: String
+  "` + "`" + `url` + "`" + ` or ` + "`" + `b64_json` + "`" + `."
+  responseFormat: String
+  "Your mark of the person who asks."
+  user: String
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"""
+A request to speak a text.
+https://platform.openai.com/docs/api-reference/audio/createSpeech
+"""
+input CreateSpeechInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "The text, at most 4096 characters."
+  input: String!
+  "The voice's name, or an object with its id."
+  voice: JSON!
+  "How to speak."
+  instructions: String
+  "` + "`" + `mp3` + "`" + `, which is the default, ` + "`" + `opus` + "`" + `, ` + "`" + `aac` + "`" + `, ` + "`" + `flac` + "`" + `, ` + "`" + `wav` + "`" + ` or ` + "`" + `pcm` + "`" + `."
+  responseFormat: String
+  "0.25 to 4."
+  speed: Float
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"""
+A request to write down a recording.
+https://platform.openai.com/docs/api-reference/audio/createTranscription
+"""
+input CreateTranscriptionInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "The recording in base64, at most 25 MiB as a file."
+  file: String!
+  "The file's name, which tells its format: it ends with flac, mp3, mp4, mpeg, mpga, m4a, ogg, wav or webm."
+  filename: String!
+  "The language of the recording, such as ` + "`" + `en` + "`" + `."
+  language: String
+  "A text that tells the model the style, or words to expect."
+  prompt: String
+  "` + "`" + `json` + "`" + `, which is the default, ` + "`" + `text` + "`" + `, ` + "`" + `srt` + "`" + `, ` + "`" + `verbose_json` + "`" + `, ` + "`" + `vtt` + "`" + ` or ` + "`" + `diarized_json` + "`" + `."
+  responseFormat: String
+  "0 to 1."
+  temperature: Float
+}
+
+"""
+A request to classify texts.
+https://platform.openai.com/docs/api-reference/moderations/create
+"""
+input CreateModerationInput {
+  "The model's name; default ` + "`" + `omni-moderation-latest` + "`" + `."
+  model: String
+  "The texts, 1 to 128."
+  input: [String!]!
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"Answers createEmbedding."
+type CreateEmbeddingPayload {
+  "The vectors; null when there are user errors."
+  embeddings: EmbeddingList
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers createTextCompletion."
+type CreateTextCompletionPayload {
+  "The completion; null when there are user errors."
+  textCompletion: TextCompletion
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers createImage."
+type CreateImagePayload {
+  "The images; null when there are user errors."
+  images: ImageList
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers createSpeech."
+type CreateSpeechPayload {
+  "The recording; null when there are user errors."
+  speech: Speech
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers createTranscription."
+type CreateTranscriptionPayload {
+  "The text; null when there are user errors."
+  transcription: Transcription
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers createModeration."
+type CreateModerationPayload {
+  "What was found; null when there are user errors."
+  moderation: Moderation
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
 "What can be read."
 type Query {
   "The account whose key signs the request. Scope: ` + "`" + `PROFILE` + "`" + `."
@@ -1133,6 +1452,18 @@ type Query {
 type Mutation {
   "Asks for a completion and waits for the whole answer. Scope: ` + "`" + `CHAT` + "`" + `."
   createChatCompletion("The request." input: ChatCompletionInput!): CreateChatCompletionPayload
+  "Asks for the vectors of texts. Scope: ` + "`" + `CHAT` + "`" + `."
+  createEmbedding("The request." input: CreateEmbeddingInput!): CreateEmbeddingPayload
+  "Asks for a completion of a prompt, the older kind, and waits for the whole answer. Scope: ` + "`" + `CHAT` + "`" + `."
+  createTextCompletion("The request." input: CreateTextCompletionInput!): CreateTextCompletionPayload
+  "Asks for images. Scope: ` + "`" + `CHAT` + "`" + `."
+  createImage("The request." input: CreateImageInput!): CreateImagePayload
+  "Asks for a text to be spoken. Scope: ` + "`" + `CHAT` + "`" + `."
+  createSpeech("The request." input: CreateSpeechInput!): CreateSpeechPayload
+  "Asks for a recording to be written down. Scope: ` + "`" + `CHAT` + "`" + `."
+  createTranscription("The request." input: CreateTranscriptionInput!): CreateTranscriptionPayload
+  "Asks for texts to be classified. It is free. Scope: ` + "`" + `CHAT` + "`" + `."
+  createModeration("The request." input: CreateModerationInput!): CreateModerationPayload
   "Changes the viewer's profile. Scope: ` + "`" + `PROFILE` + "`" + `."
   updateViewer("What to change." input: UpdateViewerInput!): UpdateViewerPayload
   "Makes an API key for the viewer. Scope: ` + "`" + `KEYS` + "`" + `."
@@ -1804,6 +2135,66 @@ func (ec *executionContext) childFields_CreateChatCompletionPayload(ctx context.
 	return nil, fmt.Errorf("no field named %q was found under type CreateChatCompletionPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateEmbeddingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "embeddings":
+		return ec.fieldContext_CreateEmbeddingPayload_embeddings(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateEmbeddingPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateEmbeddingPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateImagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "images":
+		return ec.fieldContext_CreateImagePayload_images(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateImagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateImagePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateModerationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "moderation":
+		return ec.fieldContext_CreateModerationPayload_moderation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateModerationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateModerationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateSpeechPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "speech":
+		return ec.fieldContext_CreateSpeechPayload_speech(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateSpeechPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateSpeechPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateTextCompletionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "textCompletion":
+		return ec.fieldContext_CreateTextCompletionPayload_textCompletion(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateTextCompletionPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateTextCompletionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateTranscriptionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "transcription":
+		return ec.fieldContext_CreateTranscriptionPayload_transcription(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateTranscriptionPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateTranscriptionPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_DeleteApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "deletedApiKeyId":
@@ -1834,6 +2225,30 @@ func (ec *executionContext) childFields_DeleteModelPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type DeleteModelPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Embedding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "index":
+		return ec.fieldContext_Embedding_index(ctx, field)
+	case "embedding":
+		return ec.fieldContext_Embedding_embedding(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Embedding", field.Name)
+}
+
+func (ec *executionContext) childFields_EmbeddingList(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_EmbeddingList_model(ctx, field)
+	case "data":
+		return ec.fieldContext_EmbeddingList_data(ctx, field)
+	case "usage":
+		return ec.fieldContext_EmbeddingList_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_EmbeddingList_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EmbeddingList", field.Name)
+}
+
 func (ec *executionContext) childFields_FunctionCall(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "name":
@@ -1842,6 +2257,32 @@ func (ec *executionContext) childFields_FunctionCall(ctx context.Context, field 
 		return ec.fieldContext_FunctionCall_arguments(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FunctionCall", field.Name)
+}
+
+func (ec *executionContext) childFields_Image(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "b64Json":
+		return ec.fieldContext_Image_b64Json(ctx, field)
+	case "url":
+		return ec.fieldContext_Image_url(ctx, field)
+	case "revisedPrompt":
+		return ec.fieldContext_Image_revisedPrompt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Image", field.Name)
+}
+
+func (ec *executionContext) childFields_ImageList(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "created":
+		return ec.fieldContext_ImageList_created(ctx, field)
+	case "data":
+		return ec.fieldContext_ImageList_data(ctx, field)
+	case "usage":
+		return ec.fieldContext_ImageList_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_ImageList_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImageList", field.Name)
 }
 
 func (ec *executionContext) childFields_Model(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1892,6 +2333,32 @@ func (ec *executionContext) childFields_ModelEdge(ctx context.Context, field gra
 		return ec.fieldContext_ModelEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ModelEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_Moderation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Moderation_id(ctx, field)
+	case "model":
+		return ec.fieldContext_Moderation_model(ctx, field)
+	case "results":
+		return ec.fieldContext_Moderation_results(ctx, field)
+	case "raw":
+		return ec.fieldContext_Moderation_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Moderation", field.Name)
+}
+
+func (ec *executionContext) childFields_ModerationResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "flagged":
+		return ec.fieldContext_ModerationResult_flagged(ctx, field)
+	case "categories":
+		return ec.fieldContext_ModerationResult_categories(ctx, field)
+	case "categoryScores":
+		return ec.fieldContext_ModerationResult_categoryScores(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ModerationResult", field.Name)
 }
 
 func (ec *executionContext) childFields_Money(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -1968,6 +2435,18 @@ func (ec *executionContext) childFields_SaveModelPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type SaveModelPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Speech(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "contentType":
+		return ec.fieldContext_Speech_contentType(ctx, field)
+	case "audio":
+		return ec.fieldContext_Speech_audio(ctx, field)
+	case "usage":
+		return ec.fieldContext_Speech_usage(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Speech", field.Name)
+}
+
 func (ec *executionContext) childFields_StreamError(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "code":
@@ -2006,6 +2485,38 @@ func (ec *executionContext) childFields_TestChannelResult(ctx context.Context, f
 	return nil, fmt.Errorf("no field named %q was found under type TestChannelResult", field.Name)
 }
 
+func (ec *executionContext) childFields_TextChoice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "index":
+		return ec.fieldContext_TextChoice_index(ctx, field)
+	case "text":
+		return ec.fieldContext_TextChoice_text(ctx, field)
+	case "finishReason":
+		return ec.fieldContext_TextChoice_finishReason(ctx, field)
+	case "logprobs":
+		return ec.fieldContext_TextChoice_logprobs(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TextChoice", field.Name)
+}
+
+func (ec *executionContext) childFields_TextCompletion(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_TextCompletion_id(ctx, field)
+	case "created":
+		return ec.fieldContext_TextCompletion_created(ctx, field)
+	case "model":
+		return ec.fieldContext_TextCompletion_model(ctx, field)
+	case "choices":
+		return ec.fieldContext_TextCompletion_choices(ctx, field)
+	case "usage":
+		return ec.fieldContext_TextCompletion_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_TextCompletion_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TextCompletion", field.Name)
+}
+
 func (ec *executionContext) childFields_ToolCall(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "index":
@@ -2020,6 +2531,22 @@ func (ec *executionContext) childFields_ToolCall(ctx context.Context, field grap
 		return ec.fieldContext_ToolCall_custom(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ToolCall", field.Name)
+}
+
+func (ec *executionContext) childFields_Transcription(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "text":
+		return ec.fieldContext_Transcription_text(ctx, field)
+	case "language":
+		return ec.fieldContext_Transcription_language(ctx, field)
+	case "duration":
+		return ec.fieldContext_Transcription_duration(ctx, field)
+	case "usage":
+		return ec.fieldContext_Transcription_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_Transcription_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Transcription", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2284,6 +2811,90 @@ func (ec *executionContext) field_Mutation_createChatCompletion_args(ctx context
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.ChatCompletionInput, error) {
 			return ec.unmarshalNChatCompletionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatCompletionInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createEmbedding_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateEmbeddingInput, error) {
+			return ec.unmarshalNCreateEmbeddingInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createImage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateImageInput, error) {
+			return ec.unmarshalNCreateImageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateImageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createModeration_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateModerationInput, error) {
+			return ec.unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createSpeech_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateSpeechInput, error) {
+			return ec.unmarshalNCreateSpeechInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateSpeechInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createTextCompletion_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateTextCompletionInput, error) {
+			return ec.unmarshalNCreateTextCompletionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTextCompletionInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createTranscription_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateTranscriptionInput, error) {
+			return ec.unmarshalNCreateTranscriptionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTranscriptionInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -5572,6 +6183,390 @@ func (ec *executionContext) fieldContext_CreateChatCompletionPayload_userErrors(
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateEmbeddingPayload_embeddings(ctx context.Context, field graphql.CollectedField, obj *models.CreateEmbeddingPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateEmbeddingPayload_embeddings(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Embeddings, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.EmbeddingList) graphql.Marshaler {
+			return ec.marshalOEmbeddingList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingList(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateEmbeddingPayload_embeddings(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateEmbeddingPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_EmbeddingList(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateEmbeddingPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateEmbeddingPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateEmbeddingPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateEmbeddingPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateEmbeddingPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateImagePayload_images(ctx context.Context, field graphql.CollectedField, obj *models.CreateImagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateImagePayload_images(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Images, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ImageList) graphql.Marshaler {
+			return ec.marshalOImageList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImageList(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateImagePayload_images(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateImagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ImageList(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateImagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateImagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateImagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateImagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateImagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateModerationPayload_moderation(ctx context.Context, field graphql.CollectedField, obj *models.CreateModerationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateModerationPayload_moderation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Moderation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Moderation) graphql.Marshaler {
+			return ec.marshalOModeration2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModeration(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateModerationPayload_moderation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateModerationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Moderation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateModerationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateModerationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateModerationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateModerationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateModerationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateSpeechPayload_speech(ctx context.Context, field graphql.CollectedField, obj *models.CreateSpeechPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateSpeechPayload_speech(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Speech, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Speech) graphql.Marshaler {
+			return ec.marshalOSpeech2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSpeech(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateSpeechPayload_speech(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateSpeechPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Speech(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateSpeechPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateSpeechPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateSpeechPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateSpeechPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateSpeechPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateTextCompletionPayload_textCompletion(ctx context.Context, field graphql.CollectedField, obj *models.CreateTextCompletionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateTextCompletionPayload_textCompletion(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TextCompletion, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.TextCompletion) graphql.Marshaler {
+			return ec.marshalOTextCompletion2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextCompletion(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateTextCompletionPayload_textCompletion(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateTextCompletionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TextCompletion(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateTextCompletionPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateTextCompletionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateTextCompletionPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateTextCompletionPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateTextCompletionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateTranscriptionPayload_transcription(ctx context.Context, field graphql.CollectedField, obj *models.CreateTranscriptionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateTranscriptionPayload_transcription(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Transcription, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Transcription) graphql.Marshaler {
+			return ec.marshalOTranscription2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTranscription(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateTranscriptionPayload_transcription(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateTranscriptionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Transcription(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateTranscriptionPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateTranscriptionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateTranscriptionPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateTranscriptionPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateTranscriptionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _DeleteApiKeyPayload_deletedApiKeyId(ctx context.Context, field graphql.CollectedField, obj *models.DeleteAPIKeyPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5737,6 +6732,162 @@ func (ec *executionContext) fieldContext_DeleteModelPayload_userErrors(_ context
 	return fc, nil
 }
 
+func (ec *executionContext) _Embedding_index(ctx context.Context, field graphql.CollectedField, obj *models.Embedding) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Embedding_index(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Index, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Embedding_index(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Embedding", field, false, false, "Int")
+}
+
+func (ec *executionContext) _Embedding_embedding(ctx context.Context, field graphql.CollectedField, obj *models.Embedding) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Embedding_embedding(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Embedding, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []float64) graphql.Marshaler {
+			return ec.marshalNFloat2ᚕfloat64ᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Embedding_embedding(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Embedding", field, false, false, "Float")
+}
+
+func (ec *executionContext) _EmbeddingList_model(ctx context.Context, field graphql.CollectedField, obj *models.EmbeddingList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EmbeddingList_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EmbeddingList_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EmbeddingList", field, true, false, "String")
+}
+
+func (ec *executionContext) _EmbeddingList_data(ctx context.Context, field graphql.CollectedField, obj *models.EmbeddingList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EmbeddingList_data(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Data()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Embedding) graphql.Marshaler {
+			return ec.marshalNEmbedding2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EmbeddingList_data(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EmbeddingList",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Embedding(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _EmbeddingList_usage(ctx context.Context, field graphql.CollectedField, obj *models.EmbeddingList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EmbeddingList_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_EmbeddingList_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EmbeddingList",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _EmbeddingList_raw(ctx context.Context, field graphql.CollectedField, obj *models.EmbeddingList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EmbeddingList_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EmbeddingList_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("EmbeddingList", field, true, false, "JSON")
+}
+
 func (ec *executionContext) _FunctionCall_name(ctx context.Context, field graphql.CollectedField, obj *models.FunctionCall) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5781,6 +6932,185 @@ func (ec *executionContext) _FunctionCall_arguments(ctx context.Context, field g
 }
 func (ec *executionContext) fieldContext_FunctionCall_arguments(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("FunctionCall", field, false, false, "String")
+}
+
+func (ec *executionContext) _Image_b64Json(ctx context.Context, field graphql.CollectedField, obj *models.Image) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Image_b64Json(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.B64JSON, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Image_b64Json(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Image", field, false, false, "String")
+}
+
+func (ec *executionContext) _Image_url(ctx context.Context, field graphql.CollectedField, obj *models.Image) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Image_url(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Image_url(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Image", field, false, false, "String")
+}
+
+func (ec *executionContext) _Image_revisedPrompt(ctx context.Context, field graphql.CollectedField, obj *models.Image) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Image_revisedPrompt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RevisedPrompt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Image_revisedPrompt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Image", field, false, false, "String")
+}
+
+func (ec *executionContext) _ImageList_created(ctx context.Context, field graphql.CollectedField, obj *models.ImageList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImageList_created(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Created()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImageList_created(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ImageList", field, true, false, "Int64")
+}
+
+func (ec *executionContext) _ImageList_data(ctx context.Context, field graphql.CollectedField, obj *models.ImageList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImageList_data(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Data()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Image) graphql.Marshaler {
+			return ec.marshalNImage2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImageᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImageList_data(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ImageList",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Image(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ImageList_usage(ctx context.Context, field graphql.CollectedField, obj *models.ImageList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImageList_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ImageList_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ImageList",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ImageList_raw(ctx context.Context, field graphql.CollectedField, obj *models.ImageList) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImageList_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImageList_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ImageList", field, true, false, "JSON")
 }
 
 func (ec *executionContext) _Model_id(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
@@ -6196,6 +7526,176 @@ func (ec *executionContext) fieldContext_ModelEdge_node(_ context.Context, field
 	return fc, nil
 }
 
+func (ec *executionContext) _Moderation_id(ctx context.Context, field graphql.CollectedField, obj *models.Moderation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Moderation_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Moderation_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Moderation", field, true, false, "ID")
+}
+
+func (ec *executionContext) _Moderation_model(ctx context.Context, field graphql.CollectedField, obj *models.Moderation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Moderation_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Moderation_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Moderation", field, true, false, "String")
+}
+
+func (ec *executionContext) _Moderation_results(ctx context.Context, field graphql.CollectedField, obj *models.Moderation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Moderation_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ModerationResult) graphql.Marshaler {
+			return ec.marshalNModerationResult2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModerationResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Moderation_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Moderation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ModerationResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Moderation_raw(ctx context.Context, field graphql.CollectedField, obj *models.Moderation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Moderation_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Moderation_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Moderation", field, true, false, "JSON")
+}
+
+func (ec *executionContext) _ModerationResult_flagged(ctx context.Context, field graphql.CollectedField, obj *models.ModerationResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModerationResult_flagged(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Flagged, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ModerationResult_flagged(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ModerationResult", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _ModerationResult_categories(ctx context.Context, field graphql.CollectedField, obj *models.ModerationResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModerationResult_categories(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Categories, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ModerationResult_categories(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ModerationResult", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _ModerationResult_categoryScores(ctx context.Context, field graphql.CollectedField, obj *models.ModerationResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModerationResult_categoryScores(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CategoryScores, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ModerationResult_categoryScores(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ModerationResult", field, false, false, "JSON")
+}
+
 func (ec *executionContext) _Money_amount(ctx context.Context, field graphql.CollectedField, obj *models.Money) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6280,6 +7780,270 @@ func (ec *executionContext) fieldContext_Mutation_createChatCompletion(ctx conte
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_createChatCompletion_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createEmbedding(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createEmbedding(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateEmbedding(ctx, fc.Args["input"].(models.CreateEmbeddingInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateEmbeddingPayload) graphql.Marshaler {
+			return ec.marshalOCreateEmbeddingPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createEmbedding(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateEmbeddingPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createEmbedding_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createTextCompletion(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createTextCompletion(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateTextCompletion(ctx, fc.Args["input"].(models.CreateTextCompletionInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateTextCompletionPayload) graphql.Marshaler {
+			return ec.marshalOCreateTextCompletionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTextCompletionPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createTextCompletion(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateTextCompletionPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createTextCompletion_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createImage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createImage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateImage(ctx, fc.Args["input"].(models.CreateImageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateImagePayload) graphql.Marshaler {
+			return ec.marshalOCreateImagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateImagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createImage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateImagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createImage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createSpeech(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createSpeech(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateSpeech(ctx, fc.Args["input"].(models.CreateSpeechInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateSpeechPayload) graphql.Marshaler {
+			return ec.marshalOCreateSpeechPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateSpeechPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createSpeech(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateSpeechPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createSpeech_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createTranscription(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createTranscription(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateTranscription(ctx, fc.Args["input"].(models.CreateTranscriptionInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateTranscriptionPayload) graphql.Marshaler {
+			return ec.marshalOCreateTranscriptionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTranscriptionPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createTranscription(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateTranscriptionPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createTranscription_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createModeration(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createModeration(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateModeration(ctx, fc.Args["input"].(models.CreateModerationInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateModerationPayload) graphql.Marshaler {
+			return ec.marshalOCreateModerationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createModeration(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateModerationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createModeration_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -7765,6 +9529,84 @@ func (ec *executionContext) fieldContext_SaveModelPayload_userErrors(_ context.C
 	return fc, nil
 }
 
+func (ec *executionContext) _Speech_contentType(ctx context.Context, field graphql.CollectedField, obj *models.Speech) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Speech_contentType(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ContentType, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Speech_contentType(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Speech", field, false, false, "String")
+}
+
+func (ec *executionContext) _Speech_audio(ctx context.Context, field graphql.CollectedField, obj *models.Speech) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Speech_audio(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Audio(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Speech_audio(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Speech", field, true, false, "String")
+}
+
+func (ec *executionContext) _Speech_usage(ctx context.Context, field graphql.CollectedField, obj *models.Speech) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Speech_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Speech_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Speech",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _StreamError_code(ctx context.Context, field graphql.CollectedField, obj *models.StreamError) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8057,6 +9899,254 @@ func (ec *executionContext) fieldContext_TestChannelResult_error(_ context.Conte
 	return graphql.NewScalarFieldContext("TestChannelResult", field, false, false, "String")
 }
 
+func (ec *executionContext) _TextChoice_index(ctx context.Context, field graphql.CollectedField, obj *models.TextChoice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextChoice_index(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Index, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextChoice_index(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextChoice", field, false, false, "Int")
+}
+
+func (ec *executionContext) _TextChoice_text(ctx context.Context, field graphql.CollectedField, obj *models.TextChoice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextChoice_text(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Text, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextChoice_text(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextChoice", field, false, false, "String")
+}
+
+func (ec *executionContext) _TextChoice_finishReason(ctx context.Context, field graphql.CollectedField, obj *models.TextChoice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextChoice_finishReason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FinishReason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.FinishReason) graphql.Marshaler {
+			return ec.marshalOFinishReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFinishReason(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TextChoice_finishReason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextChoice", field, false, false, "FinishReason")
+}
+
+func (ec *executionContext) _TextChoice_logprobs(ctx context.Context, field graphql.CollectedField, obj *models.TextChoice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextChoice_logprobs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Logprobs, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TextChoice_logprobs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextChoice", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _TextCompletion_id(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextCompletion", field, true, false, "ID")
+}
+
+func (ec *executionContext) _TextCompletion_created(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_created(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Created()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_created(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextCompletion", field, true, false, "Int64")
+}
+
+func (ec *executionContext) _TextCompletion_model(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextCompletion", field, true, false, "String")
+}
+
+func (ec *executionContext) _TextCompletion_choices(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_choices(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Choices()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.TextChoice) graphql.Marshaler {
+			return ec.marshalNTextChoice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoiceᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_choices(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TextCompletion",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TextChoice(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TextCompletion_usage(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TextCompletion",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TextCompletion_raw(ctx context.Context, field graphql.CollectedField, obj *models.TextCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TextCompletion_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_TextCompletion_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("TextCompletion", field, true, false, "JSON")
+}
+
 func (ec *executionContext) _ToolCall_index(ctx context.Context, field graphql.CollectedField, obj *models.ToolCall) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8179,6 +10269,130 @@ func (ec *executionContext) _ToolCall_custom(ctx context.Context, field graphql.
 }
 func (ec *executionContext) fieldContext_ToolCall_custom(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ToolCall", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _Transcription_text(ctx context.Context, field graphql.CollectedField, obj *models.Transcription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transcription_text(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Text()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Transcription_text(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transcription", field, true, false, "String")
+}
+
+func (ec *executionContext) _Transcription_language(ctx context.Context, field graphql.CollectedField, obj *models.Transcription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transcription_language(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Language()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Transcription_language(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transcription", field, true, false, "String")
+}
+
+func (ec *executionContext) _Transcription_duration(ctx context.Context, field graphql.CollectedField, obj *models.Transcription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transcription_duration(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Duration()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Transcription_duration(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transcription", field, true, false, "Float")
+}
+
+func (ec *executionContext) _Transcription_usage(ctx context.Context, field graphql.CollectedField, obj *models.Transcription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transcription_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Transcription_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Transcription",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Transcription_raw(ctx context.Context, field graphql.CollectedField, obj *models.Transcription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Transcription_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Transcription_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Transcription", field, true, false, "JSON")
 }
 
 func (ec *executionContext) _UpdateApiKeyPayload_apiKey(ctx context.Context, field graphql.CollectedField, obj *models.UpdateAPIKeyPayload) (ret graphql.Marshaler) {
@@ -10881,6 +13095,566 @@ func UnmarshalCreateChannelInput(ctx context.Context, raw any) (models.CreateCha
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputCreateEmbeddingInput(ctx context.Context, obj any) (models.CreateEmbeddingInput, error) {
+	var it models.CreateEmbeddingInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "input", "dimensions", "user", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "input":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("input"))
+			data, err := ec.unmarshalNString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Texts = data
+		case "dimensions":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("dimensions"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Dimensions = data
+		case "user":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("user"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.User = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateEmbeddingInput unmarshals raw into the CreateEmbeddingInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateEmbeddingInput(ctx context.Context, raw any) (models.CreateEmbeddingInput, error) {
+	var out models.CreateEmbeddingInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateEmbeddingInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateImageInput(ctx context.Context, obj any) (models.CreateImageInput, error) {
+	var it models.CreateImageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "prompt", "n", "size", "quality", "style", "background", "outputFormat", "responseFormat", "user", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "prompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("prompt"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Prompt = data
+		case "n":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("n"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.N = data
+		case "size":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("size"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Size = data
+		case "quality":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("quality"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Quality = data
+		case "style":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("style"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Style = data
+		case "background":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("background"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Background = data
+		case "outputFormat":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("outputFormat"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OutputFormat = data
+		case "responseFormat":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("responseFormat"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ResponseFormat = data
+		case "user":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("user"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.User = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateImageInput unmarshals raw into the CreateImageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateImageInput(ctx context.Context, raw any) (models.CreateImageInput, error) {
+	var out models.CreateImageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateImageInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateModerationInput(ctx context.Context, obj any) (models.CreateModerationInput, error) {
+	var it models.CreateModerationInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "input", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "input":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("input"))
+			data, err := ec.unmarshalNString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Texts = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateModerationInput unmarshals raw into the CreateModerationInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateModerationInput(ctx context.Context, raw any) (models.CreateModerationInput, error) {
+	var out models.CreateModerationInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateModerationInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateSpeechInput(ctx context.Context, obj any) (models.CreateSpeechInput, error) {
+	var it models.CreateSpeechInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "input", "voice", "instructions", "responseFormat", "speed", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "input":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("input"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Input = data
+		case "voice":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("voice"))
+			data, err := ec.unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Voice = data
+		case "instructions":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("instructions"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Instructions = data
+		case "responseFormat":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("responseFormat"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ResponseFormat = data
+		case "speed":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("speed"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Speed = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateSpeechInput unmarshals raw into the CreateSpeechInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateSpeechInput(ctx context.Context, raw any) (models.CreateSpeechInput, error) {
+	var out models.CreateSpeechInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateSpeechInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateTextCompletionInput(ctx context.Context, obj any) (models.CreateTextCompletionInput, error) {
+	var it models.CreateTextCompletionInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "prompt", "suffix", "maxTokens", "temperature", "topP", "n", "bestOf", "logprobs", "echo", "stop", "presencePenalty", "frequencyPenalty", "seed", "user", "metadata", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "prompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("prompt"))
+			data, err := ec.unmarshalNString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Texts = data
+		case "suffix":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("suffix"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Suffix = data
+		case "maxTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxTokens"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxTokens = data
+		case "temperature":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("temperature"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Temperature = data
+		case "topP":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("topP"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TopP = data
+		case "n":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("n"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.N = data
+		case "bestOf":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("bestOf"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.BestOf = data
+		case "logprobs":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("logprobs"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Logprobs = data
+		case "echo":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("echo"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Echo = data
+		case "stop":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("stop"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Stops = data
+		case "presencePenalty":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("presencePenalty"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PresencePenalty = data
+		case "frequencyPenalty":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("frequencyPenalty"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.FrequencyPenalty = data
+		case "seed":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("seed"))
+			data, err := ec.unmarshalOInt642ᚖint64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Seed = data
+		case "user":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("user"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.User = data
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateTextCompletionInput unmarshals raw into the CreateTextCompletionInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateTextCompletionInput(ctx context.Context, raw any) (models.CreateTextCompletionInput, error) {
+	var out models.CreateTextCompletionInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateTextCompletionInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateTranscriptionInput(ctx context.Context, obj any) (models.CreateTranscriptionInput, error) {
+	var it models.CreateTranscriptionInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "file", "filename", "language", "prompt", "responseFormat", "temperature"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "file":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("file"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.File = data
+		case "filename":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("filename"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Filename = data
+		case "language":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("language"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Language = data
+		case "prompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("prompt"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Prompt = data
+		case "responseFormat":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("responseFormat"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ResponseFormat = data
+		case "temperature":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("temperature"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Temperature = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateTranscriptionInput unmarshals raw into the CreateTranscriptionInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateTranscriptionInput(ctx context.Context, raw any) (models.CreateTranscriptionInput, error) {
+	var out models.CreateTranscriptionInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateTranscriptionInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputFilePartInput(ctx context.Context, obj any) (models.FilePart, error) {
 	var it models.FilePart
 	if obj == nil {
@@ -13085,6 +15859,234 @@ func (ec *executionContext) _CreateChatCompletionPayload(ctx context.Context, se
 	return out
 }
 
+var createEmbeddingPayloadImplementors = []string{"CreateEmbeddingPayload"}
+
+func (ec *executionContext) _CreateEmbeddingPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateEmbeddingPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createEmbeddingPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateEmbeddingPayload")
+		case "embeddings":
+			out.Values[i] = ec._CreateEmbeddingPayload_embeddings(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateEmbeddingPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createImagePayloadImplementors = []string{"CreateImagePayload"}
+
+func (ec *executionContext) _CreateImagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateImagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createImagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateImagePayload")
+		case "images":
+			out.Values[i] = ec._CreateImagePayload_images(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateImagePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createModerationPayloadImplementors = []string{"CreateModerationPayload"}
+
+func (ec *executionContext) _CreateModerationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateModerationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createModerationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateModerationPayload")
+		case "moderation":
+			out.Values[i] = ec._CreateModerationPayload_moderation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateModerationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createSpeechPayloadImplementors = []string{"CreateSpeechPayload"}
+
+func (ec *executionContext) _CreateSpeechPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateSpeechPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createSpeechPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateSpeechPayload")
+		case "speech":
+			out.Values[i] = ec._CreateSpeechPayload_speech(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateSpeechPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createTextCompletionPayloadImplementors = []string{"CreateTextCompletionPayload"}
+
+func (ec *executionContext) _CreateTextCompletionPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateTextCompletionPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createTextCompletionPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateTextCompletionPayload")
+		case "textCompletion":
+			out.Values[i] = ec._CreateTextCompletionPayload_textCompletion(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateTextCompletionPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createTranscriptionPayloadImplementors = []string{"CreateTranscriptionPayload"}
+
+func (ec *executionContext) _CreateTranscriptionPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateTranscriptionPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createTranscriptionPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateTranscriptionPayload")
+		case "transcription":
+			out.Values[i] = ec._CreateTranscriptionPayload_transcription(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateTranscriptionPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var deleteApiKeyPayloadImplementors = []string{"DeleteApiKeyPayload"}
 
 func (ec *executionContext) _DeleteApiKeyPayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteAPIKeyPayload) graphql.Marshaler {
@@ -13199,6 +16201,92 @@ func (ec *executionContext) _DeleteModelPayload(ctx context.Context, sel ast.Sel
 	return out
 }
 
+var embeddingImplementors = []string{"Embedding"}
+
+func (ec *executionContext) _Embedding(ctx context.Context, sel ast.SelectionSet, obj *models.Embedding) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, embeddingImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Embedding")
+		case "index":
+			out.Values[i] = ec._Embedding_index(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "embedding":
+			out.Values[i] = ec._Embedding_embedding(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var embeddingListImplementors = []string{"EmbeddingList"}
+
+func (ec *executionContext) _EmbeddingList(ctx context.Context, sel ast.SelectionSet, obj *models.EmbeddingList) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, embeddingListImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("EmbeddingList")
+		case "model":
+			out.Values[i] = ec._EmbeddingList_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "data":
+			out.Values[i] = ec._EmbeddingList_data(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._EmbeddingList_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._EmbeddingList_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var functionCallImplementors = []string{"FunctionCall"}
 
 func (ec *executionContext) _FunctionCall(ctx context.Context, sel ast.SelectionSet, obj *models.FunctionCall) graphql.Marshaler {
@@ -13218,6 +16306,97 @@ func (ec *executionContext) _FunctionCall(ctx context.Context, sel ast.Selection
 		case "arguments":
 			out.Values[i] = ec._FunctionCall_arguments(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var imageImplementors = []string{"Image"}
+
+func (ec *executionContext) _Image(ctx context.Context, sel ast.SelectionSet, obj *models.Image) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, imageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Image")
+		case "b64Json":
+			out.Values[i] = ec._Image_b64Json(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "url":
+			out.Values[i] = ec._Image_url(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "revisedPrompt":
+			out.Values[i] = ec._Image_revisedPrompt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var imageListImplementors = []string{"ImageList"}
+
+func (ec *executionContext) _ImageList(ctx context.Context, sel ast.SelectionSet, obj *models.ImageList) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, imageListImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ImageList")
+		case "created":
+			out.Values[i] = ec._ImageList_created(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "data":
+			out.Values[i] = ec._ImageList_data(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._ImageList_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._ImageList_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -13402,6 +16581,97 @@ func (ec *executionContext) _ModelEdge(ctx context.Context, sel ast.SelectionSet
 	return out
 }
 
+var moderationImplementors = []string{"Moderation"}
+
+func (ec *executionContext) _Moderation(ctx context.Context, sel ast.SelectionSet, obj *models.Moderation) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, moderationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Moderation")
+		case "id":
+			out.Values[i] = ec._Moderation_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._Moderation_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "results":
+			out.Values[i] = ec._Moderation_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._Moderation_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var moderationResultImplementors = []string{"ModerationResult"}
+
+func (ec *executionContext) _ModerationResult(ctx context.Context, sel ast.SelectionSet, obj *models.ModerationResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, moderationResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ModerationResult")
+		case "flagged":
+			out.Values[i] = ec._ModerationResult_flagged(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "categories":
+			out.Values[i] = ec._ModerationResult_categories(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "categoryScores":
+			out.Values[i] = ec._ModerationResult_categoryScores(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var moneyImplementors = []string{"Money"}
 
 func (ec *executionContext) _Money(ctx context.Context, sel ast.SelectionSet, obj *models.Money) graphql.Marshaler {
@@ -13462,6 +16732,48 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "createChatCompletion":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_createChatCompletion(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createEmbedding":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createEmbedding(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createTextCompletion":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createTextCompletion(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createImage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createImage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createSpeech":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createSpeech(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createTranscription":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createTranscription(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createModeration":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createModeration(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -13908,6 +17220,49 @@ func (ec *executionContext) _SaveModelPayload(ctx context.Context, sel ast.Selec
 	return out
 }
 
+var speechImplementors = []string{"Speech"}
+
+func (ec *executionContext) _Speech(ctx context.Context, sel ast.SelectionSet, obj *models.Speech) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, speechImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Speech")
+		case "contentType":
+			out.Values[i] = ec._Speech_contentType(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "audio":
+			out.Values[i] = ec._Speech_audio(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._Speech_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var streamErrorImplementors = []string{"StreamError"}
 
 func (ec *executionContext) _StreamError(ctx context.Context, sel ast.SelectionSet, obj *models.StreamError) graphql.Marshaler {
@@ -14062,6 +17417,112 @@ func (ec *executionContext) _TestChannelResult(ctx context.Context, sel ast.Sele
 	return out
 }
 
+var textChoiceImplementors = []string{"TextChoice"}
+
+func (ec *executionContext) _TextChoice(ctx context.Context, sel ast.SelectionSet, obj *models.TextChoice) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, textChoiceImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("TextChoice")
+		case "index":
+			out.Values[i] = ec._TextChoice_index(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "text":
+			out.Values[i] = ec._TextChoice_text(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "finishReason":
+			out.Values[i] = ec._TextChoice_finishReason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "logprobs":
+			out.Values[i] = ec._TextChoice_logprobs(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var textCompletionImplementors = []string{"TextCompletion"}
+
+func (ec *executionContext) _TextCompletion(ctx context.Context, sel ast.SelectionSet, obj *models.TextCompletion) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, textCompletionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("TextCompletion")
+		case "id":
+			out.Values[i] = ec._TextCompletion_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "created":
+			out.Values[i] = ec._TextCompletion_created(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._TextCompletion_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "choices":
+			out.Values[i] = ec._TextCompletion_choices(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._TextCompletion_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._TextCompletion_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var toolCallImplementors = []string{"ToolCall"}
 
 func (ec *executionContext) _ToolCall(ctx context.Context, sel ast.SelectionSet, obj *models.ToolCall) graphql.Marshaler {
@@ -14095,6 +17556,59 @@ func (ec *executionContext) _ToolCall(ctx context.Context, sel ast.SelectionSet,
 			}
 		case "custom":
 			out.Values[i] = ec._ToolCall_custom(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var transcriptionImplementors = []string{"Transcription"}
+
+func (ec *executionContext) _Transcription(ctx context.Context, sel ast.SelectionSet, obj *models.Transcription) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, transcriptionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Transcription")
+		case "text":
+			out.Values[i] = ec._Transcription_text(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "language":
+			out.Values[i] = ec._Transcription_language(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "duration":
+			out.Values[i] = ec._Transcription_duration(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._Transcription_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._Transcription_raw(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -15204,6 +18718,36 @@ func (ec *executionContext) unmarshalNCreateChannelInput2githubᚗcomᚋcoaidev�
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNCreateEmbeddingInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingInput(ctx context.Context, v any) (models.CreateEmbeddingInput, error) {
+	res, err := ec.unmarshalInputCreateEmbeddingInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateImageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateImageInput(ctx context.Context, v any) (models.CreateImageInput, error) {
+	res, err := ec.unmarshalInputCreateImageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx context.Context, v any) (models.CreateModerationInput, error) {
+	res, err := ec.unmarshalInputCreateModerationInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateSpeechInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateSpeechInput(ctx context.Context, v any) (models.CreateSpeechInput, error) {
+	res, err := ec.unmarshalInputCreateSpeechInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateTextCompletionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTextCompletionInput(ctx context.Context, v any) (models.CreateTextCompletionInput, error) {
+	res, err := ec.unmarshalInputCreateTextCompletionInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateTranscriptionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTranscriptionInput(ctx context.Context, v any) (models.CreateTranscriptionInput, error) {
+	res, err := ec.unmarshalInputCreateTranscriptionInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNDateTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
 	res, err := models.UnmarshalDateTime(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -15230,6 +18774,26 @@ func (ec *executionContext) marshalNDecimal2githubᚗcomᚋcoaidevᚋcoaiᚋmode
 		graphql.AddInvalidNullFromMarshaler(ctx, "Decimal!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalNEmbedding2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbedding(ctx context.Context, sel ast.SelectionSet, v models.Embedding) graphql.Marshaler {
+	return ec._Embedding(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNEmbedding2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Embedding) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNEmbedding2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbedding(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalNFinishReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFinishReason(ctx context.Context, v any) (models.FinishReason, error) {
@@ -15263,6 +18827,49 @@ var (
 		models.FinishFunctionCall:  "FUNCTION_CALL",
 	}
 )
+
+func (ec *executionContext) unmarshalNFloat2float64(ctx context.Context, v any) (float64, error) {
+	res, err := graphql.UnmarshalFloatContext(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNFloat2float64(ctx context.Context, sel ast.SelectionSet, v float64) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalFloatContext(v)
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "Float!")
+	}
+	return graphql.WrapContextMarshaler(ctx, res)
+}
+
+func (ec *executionContext) unmarshalNFloat2ᚕfloat64ᚄ(ctx context.Context, v any) ([]float64, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]float64, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNFloat2float64(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNFloat2ᚕfloat64ᚄ(ctx context.Context, sel ast.SelectionSet, v []float64) graphql.Marshaler {
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNFloat2float64(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
 
 func (ec *executionContext) unmarshalNHealthState2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐHealthState(ctx context.Context, v any) (models.HealthState, error) {
 	tmp, err := graphql.UnmarshalString(v)
@@ -15325,6 +18932,26 @@ func (ec *executionContext) marshalNID2ᚕstringᚄ(ctx context.Context, sel ast
 	for i := range v {
 		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
 	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNImage2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImage(ctx context.Context, sel ast.SelectionSet, v models.Image) graphql.Marshaler {
+	return ec._Image(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNImage2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImageᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Image) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNImage2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImage(ctx, sel, v[i])
+	})
 
 	for _, e := range ret {
 		if e == graphql.Null {
@@ -15458,6 +19085,26 @@ func (ec *executionContext) marshalNModelEdge2ᚕgithubᚗcomᚋcoaidevᚋcoai�
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
 		return ec.marshalNModelEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNModerationResult2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModerationResult(ctx context.Context, sel ast.SelectionSet, v models.ModerationResult) graphql.Marshaler {
+	return ec._ModerationResult(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNModerationResult2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModerationResultᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ModerationResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNModerationResult2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModerationResult(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -15655,6 +19302,26 @@ func (ec *executionContext) marshalNString2ᚖstring(ctx context.Context, sel as
 		graphql.AddInvalidNullFromMarshaler(ctx, "String!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalNTextChoice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoice(ctx context.Context, sel ast.SelectionSet, v models.TextChoice) graphql.Marshaler {
+	return ec._TextChoice(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNTextChoice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoiceᚄ(ctx context.Context, sel ast.SelectionSet, v []models.TextChoice) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTextChoice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoice(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx context.Context, v any) (models.Tier, error) {
@@ -16259,6 +19926,48 @@ func (ec *executionContext) marshalOCreateChatCompletionPayload2ᚖgithubᚗcom�
 	return ec._CreateChatCompletionPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOCreateEmbeddingPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateEmbeddingPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateEmbeddingPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateImagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateImagePayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateImagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateImagePayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateModerationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateModerationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateModerationPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateSpeechPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateSpeechPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateSpeechPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateSpeechPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateTextCompletionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTextCompletionPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateTextCompletionPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateTextCompletionPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateTranscriptionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateTranscriptionPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateTranscriptionPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateTranscriptionPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalODateTime2ᚖtimeᚐTime(ctx context.Context, v any) (*time.Time, error) {
 	if v == nil {
 		return nil, nil
@@ -16314,6 +20023,13 @@ func (ec *executionContext) marshalODeleteModelPayload2ᚖgithubᚗcomᚋcoaidev
 		return graphql.Null
 	}
 	return ec._DeleteModelPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOEmbeddingList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingList(ctx context.Context, sel ast.SelectionSet, v *models.EmbeddingList) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._EmbeddingList(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOFilePartInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFilePart(ctx context.Context, v any) (*models.FilePart, error) {
@@ -16416,6 +20132,13 @@ func (ec *executionContext) marshalOID2ᚖstring(ctx context.Context, sel ast.Se
 	_ = ctx
 	res := graphql.MarshalID(*v)
 	return res
+}
+
+func (ec *executionContext) marshalOImageList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImageList(ctx context.Context, sel ast.SelectionSet, v *models.ImageList) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ImageList(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOImageUrlInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImageURL(ctx context.Context, v any) (*models.ImageURL, error) {
@@ -16586,6 +20309,13 @@ func (ec *executionContext) marshalOModelConnection2ᚖgithubᚗcomᚋcoaidevᚋ
 	return ec._ModelConnection(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOModeration2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModeration(ctx context.Context, sel ast.SelectionSet, v *models.Moderation) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Moderation(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOMoney2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx context.Context, sel ast.SelectionSet, v *models.Money) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -16737,6 +20467,13 @@ func (ec *executionContext) marshalOScope2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ret
 }
 
+func (ec *executionContext) marshalOSpeech2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSpeech(ctx context.Context, sel ast.SelectionSet, v *models.Speech) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Speech(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOStreamError2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamError(ctx context.Context, sel ast.SelectionSet, v *models.StreamError) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -16831,6 +20568,13 @@ func (ec *executionContext) marshalOTestChannelResult2ᚖgithubᚗcomᚋcoaidev�
 	return ec._TestChannelResult(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOTextCompletion2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextCompletion(ctx context.Context, sel ast.SelectionSet, v *models.TextCompletion) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._TextCompletion(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOToolCall2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐToolCallᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ToolCall) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -16882,6 +20626,13 @@ func (ec *executionContext) unmarshalOToolInput2ᚕgithubᚗcomᚋcoaidevᚋcoai
 		}
 	}
 	return res, nil
+}
+
+func (ec *executionContext) marshalOTranscription2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTranscription(ctx context.Context, sel ast.SelectionSet, v *models.Transcription) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Transcription(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUpdateApiKeyPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateAPIKeyPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateAPIKeyPayload) graphql.Marshaler {

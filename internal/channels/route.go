@@ -54,6 +54,11 @@ type Route struct {
 	// Cooldown is how long until the first of the channels that were passed over,
 	// because their upstream had asked for it, may be asked again; zero: none was.
 	Cooldown time.Duration
+	// Serves says whether a provider can be asked at all; nil: each can. Channels
+	// whose provider cannot are passed over, and nothing is held against them.
+	Serves func(providers.Provider) bool
+	// Served says whether Next has met a channel that can be asked, even if not now.
+	Served bool
 
 	route *route
 	tier  int
@@ -86,6 +91,10 @@ func (p *Route) Next() *Attempt {
 		for len(p.rest) > 0 {
 			u := p.rest[0]
 			p.rest = p.rest[1:]
+			if p.Serves != nil && u.provider != nil && !p.Serves(u.provider) {
+				continue
+			}
+			p.Served = true
 			now := p.now()
 			if a := u.attempt(p.Model.Name, now); a != nil {
 				return a

@@ -26,6 +26,7 @@ type job struct {
 	viewer *models.Viewer
 	in     *models.ChatCompletionInput
 	route  *channels.Route
+	call   *RelayCall // nil: a chat completion
 	stream bool
 	span   trace.Span
 
@@ -39,7 +40,11 @@ type job struct {
 }
 
 func (s *Service) newJob(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
-	ctx, span := s.measure.start(ctx, route.Model.Name, stream)
+	ctx, span := s.measure.start(ctx, models.OperationChat, route.Model.Name, stream)
+	return s.jobIn(ctx, span, v, in, route, stream)
+}
+
+func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	return &job{
 		s: s, ctx: ctx, viewer: v, in: in, route: route, stream: stream, span: span, began: time.Now(),
@@ -61,6 +66,8 @@ func (j *job) next() error {
 		switch {
 		case j.last != nil:
 			return public(j.last)
+		case !j.route.Served && j.call != nil:
+			return j.call.unserved()
 		case j.route.Cooldown > 0:
 			return public(&providers.Error{Class: providers.RateLimited, Retry: j.route.Cooldown})
 		}
@@ -78,12 +85,12 @@ func (j *job) begin(a *channels.Attempt) error {
 	j.record = &models.UsageRecord{
 		ID: models.NewID(models.RequestPrefix), RequestID: models.RequestIDFrom(j.ctx),
 		UserID: j.viewer.UserID, APIKeyID: j.viewer.KeyID, ChannelID: a.ChannelID,
-		Model: j.route.Model.Name, UpstreamModel: a.Model, Operation: models.OperationChat, Stream: j.stream,
+		Model: j.route.Model.Name, UpstreamModel: a.Model, Operation: j.operation(), Stream: j.stream,
 		Status: models.UsagePending, CreatedAt: j.tried.UTC().Truncate(time.Microsecond),
 	}
 	// What is charged if this process dies: the prompt, counted roughly, since
 	// exact counting costs more than the rest of the way.
-	rough := &models.Usage{PromptTokens: roughPrompt(j.in), Estimated: true}
+	rough := &models.Usage{PromptTokens: j.rough(), Estimated: true}
 	usage.Price(j.route.Model.Pricing, rough)
 	j.fill(rough)
 	if err := j.s.ledger.Begin(j.ctx, j.record); err != nil {
@@ -181,6 +188,9 @@ func (j *job) settle(failure error) error {
 // of what it produced. A failure before any output costs nothing, but for a
 // client that left: then the upstream was at work on the prompt.
 func (j *job) used(failure error) *models.Usage {
+	if j.call != nil {
+		return j.relayed(failure)
+	}
 	if j.read.usage != nil {
 		return j.read.usage
 	}

@@ -57,9 +57,9 @@ func (m *measure) cached(ctx context.Context, hit bool) {
 	m.cache.Add(ctx, 1, metric.WithAttributes(attribute.Bool("coai.cache.hit", hit)))
 }
 
-func (m *measure) start(ctx context.Context, model string, stream bool) (context.Context, trace.Span) {
-	return m.tracer.Start(ctx, "chat "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("gen_ai.operation.name", "chat"),
+func (m *measure) start(ctx context.Context, op models.Operation, model string, stream bool) (context.Context, trace.Span) {
+	return m.tracer.Start(ctx, string(op)+" "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		attribute.String("gen_ai.operation.name", string(op)),
 		attribute.String("gen_ai.request.model", model),
 		attribute.Bool("coai.stream", stream),
 	))
@@ -73,7 +73,7 @@ func (m *measure) firstByte(ctx context.Context, j *job, total, overhead time.Du
 
 func (m *measure) settled(ctx context.Context, j *job, rec *models.UsageRecord) {
 	common := []attribute.KeyValue{
-		attribute.String("gen_ai.operation.name", "chat"),
+		attribute.String("gen_ai.operation.name", string(rec.Operation)),
 		attribute.String("gen_ai.provider.name", string(j.attempt.ChannelType)),
 		attribute.String("gen_ai.request.model", rec.Model),
 	}

@@ -21,6 +21,8 @@ type reading struct {
 	finished bool            // the chunk just read ends a choice
 	usage    *models.Usage   // the upstream's numbers; after settlement those of the record
 	rawUsage string          // the upstream's usage object with all its fields
+	images   int64           // that were made
+	audioMS  int64           // of audio that was transcribed
 }
 
 var usageNull = []byte(`,"usage":null`) //nolint:gochecknoglobals // a constant
@@ -38,6 +40,7 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 	choices.ForEach(func(_, choice gjson.Result) bool {
 		empty = false
 		r.produce(choice.Get("delta"))
+		r.produced.WriteString(choice.Get("text").Str) // of a text completion
 		if choice.Get("finish_reason").Type == gjson.String {
 			r.finished = true
 		}
@@ -87,6 +90,7 @@ func insertUsageNull(raw []byte) []byte {
 func (r *reading) whole(raw []byte) {
 	gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
 		r.produce(choice.Get("message"))
+		r.produced.WriteString(choice.Get("text").Str)
 		return true
 	})
 	r.takeUsage(gjson.GetBytes(raw, "usage"))

@@ -40,6 +40,10 @@ func TestAnswersAreOpenAIs(t *testing.T) {
 		"completion":  {"POST", "/v1/chat/completions", ask("echo", nil)},
 		"two choices": {"POST", "/v1/chat/completions", ask("echo", object{"n": 2})},
 		"tool calls":  {"POST", "/v1/chat/completions", ask("echo", tools)},
+		"embeddings":  {"POST", "/v1/embeddings", object{"model": "echo", "input": "x"}},
+		"text":        {"POST", "/v1/completions", object{"model": "echo", "prompt": "x"}},
+		"images":      {"POST", "/v1/images/generations", object{"model": "echo", "prompt": "x"}},
+		"moderation":  {"POST", "/v1/moderations", object{"model": "echo", "input": "x"}},
 		"models":      {"GET", "/v1/models", nil},
 		"one model":   {"GET", "/v1/models/echo", nil},
 	} {

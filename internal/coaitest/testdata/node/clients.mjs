@@ -1,7 +1,7 @@
 // Speaks to a running CoAI as its users' programs do. COAI_URL and COAI_KEY say
 // where it is; any failed assertion ends the process with an error.
 import assert from "node:assert/strict";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 import WebSocket from "ws";
 import { createClient as createSocketClient } from "graphql-ws";
 import { createClient as createEventClient } from "graphql-sse";
@@ -32,6 +32,24 @@ const runner = openai.chat.completions.stream({
 const final = await runner.finalChatCompletion();
 assert.equal(final.choices[0].finish_reason, "tool_calls");
 assert.ok(JSON.parse(final.choices[0].message.tool_calls[0].function.arguments).word);
+
+const vectors = await openai.embeddings.create({ model: "echo", input: ["a", "b"], dimensions: 4 }); // asks for base64
+const floats = await openai.embeddings.create({ model: "echo", input: ["a", "b"], dimensions: 4, encoding_format: "float" });
+assert.equal(vectors.data.length, 2);
+assert.deepEqual([...vectors.data[1].embedding].map(Math.fround), floats.data[1].embedding.map(Math.fround));
+const image = await openai.images.generate({ model: "echo", prompt: "A dot" });
+assert.ok(Buffer.from(image.data[0].b64_json, "base64").subarray(1, 4).equals(Buffer.from("PNG")));
+const speech = Buffer.from(await (await openai.audio.speech.create({ model: "echo", input: "Hi", voice: "alloy" })).arrayBuffer());
+assert.equal(speech.toString("latin1", 0, 4), "RIFF");
+const transcription = await openai.audio.transcriptions.create({ model: "echo", file: await toFile(speech, "hi.wav") });
+assert.equal(transcription.text, `hi.wav has ${speech.length} bytes.`);
+const moderation = await openai.moderations.create({ model: "echo", input: "Hi" });
+assert.equal(moderation.results[0].flagged, false);
+let completed = "";
+for await (const part of await openai.completions.create({ model: "echo", prompt: "Hello from Node", stream: true })) {
+  completed += part.choices[0]?.text ?? "";
+}
+assert.equal(completed, "Hello from Node");
 
 const models = [];
 for await (const m of openai.models.list()) models.push(m.id);
