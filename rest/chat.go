@@ -36,7 +36,7 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 		return err //nolint:wrapcheck // the model's own words
 	}
 	setChannel(w.Header(), done.ChatCompletion.ChannelID)
-	w.Header().Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
+	setProcessing(w.Header(), start)
 	writeBytes(w, http.StatusOK, answer)
 	return nil
 }
@@ -46,4 +46,9 @@ func setChannel(h http.Header, channelID string) {
 	if channelID != "" {
 		h.Set("X-Coai-Channel", channelID)
 	}
+}
+
+// setProcessing says how long the answer took.
+func setProcessing(h http.Header, start time.Time) {
+	h.Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
 }

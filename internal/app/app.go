@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -94,7 +95,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout},
+	completions := chat.New(reg, ledger, archive.New(a.db), chat.Config{Timeout: a.cfg.CompletionTimeout},
 		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 
 	resolver := graph.NewResolver(graph.Deps{
