@@ -53,6 +53,7 @@ func WriteError(w http.ResponseWriter, req *http.Request, err error) {
 		h.Set("Retry-After-Ms", strconv.FormatInt(max(1, e.Retry.Milliseconds()), 10))
 	}
 	if speaksAnthropic(req) {
+		setAnthropicID(h, req)
 		writeBytes(w, anthropicStatus(e), encodeAnthropicError(req.Context(), e))
 		return
 	}

@@ -57,6 +57,7 @@ func (h *handler) countMessageTokens(w http.ResponseWriter, r *http.Request) err
 
 func (h *handler) readMessage(w http.ResponseWriter, r *http.Request) (models.CreateMessageInput, error) {
 	var in models.CreateMessageInput
+	setAnthropicID(w.Header(), r)
 	body, err := h.readBody(w, r)
 	if err != nil {
 		return in, err
@@ -78,6 +79,11 @@ func anthropic() language {
 // speaksAnthropic says whether errors of the path are in Anthropic's shape.
 func speaksAnthropic(r *http.Request) bool {
 	return r.URL.Path == messagesPath || strings.HasPrefix(r.URL.Path, messagesPath+"/")
+}
+
+// setAnthropicID names the request where Anthropic's SDKs look for it.
+func setAnthropicID(h http.Header, r *http.Request) {
+	h.Set("Request-Id", models.RequestIDFrom(r.Context()))
 }
 
 // anthropicEnvelope is Anthropic's error object.

@@ -80,20 +80,20 @@ func (e *Events) take(chunk *models.ChatCompletionChunk) {
 	}
 	e.ready = nil
 	if e.stream.done { // settled: nothing is left to break off
-		e.fail(public(malformed(err)))
+		e.fail(public(unreadable(err)))
 		return
 	}
-	e.stream.breakOff(malformed(err))
+	e.stream.breakOff(unreadable(err))
 }
 
-func malformed(err error) *providers.Error {
+func unreadable(err error) *providers.Error {
 	return &providers.Error{Class: providers.Malformed, Message: "The upstream's answer could not be read.", Cause: err}
 }
 
 func (e *Events) end() {
 	events, err := e.writer.End(e.usage)
 	if err != nil {
-		e.fail(public(malformed(err)))
+		e.fail(public(unreadable(err)))
 		return
 	}
 	e.ready, e.done = events, true

@@ -22,11 +22,11 @@ func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models
 	}
 	body, err := done.ChatCompletion.Body()
 	if err != nil {
-		return nil, public(malformed(err))
+		return nil, public(unreadable(err))
 	}
 	m, err := messages.Answer(body, in.Model, done.ChatCompletion.Usage)
 	if err != nil {
-		return nil, public(malformed(err))
+		return nil, public(unreadable(err))
 	}
 	m.ChannelID = done.ChatCompletion.ChannelID
 	return &models.CreateMessagePayload{Message: m}, nil

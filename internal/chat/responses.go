@@ -33,7 +33,7 @@ func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in model
 		err = d.keep()
 	}
 	if err != nil {
-		return nil, public(malformed(err))
+		return nil, public(unreadable(err))
 	}
 	d.row.Usage, d.row.ChannelID = done.ChatCompletion.Usage, done.ChatCompletion.ChannelID
 	return &models.CreateResponsePayload{Response: d.row}, nil
