@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,13 +27,11 @@ func (h *handler) createMessage(w http.ResponseWriter, r *http.Request) error {
 			return h.resolver.Subscription().Message(ctx, in)
 		})
 	}
-	start := time.Now()
 	done, err := graph.Outcome(h.resolver.Mutation().CreateMessage(r.Context(), in))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	setChannel(w.Header(), done.Message.ChannelID)
-	setProcessing(w.Header(), start)
 	writeBytes(w, http.StatusOK, done.Message.Raw)
 	return nil
 }
