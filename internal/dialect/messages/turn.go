@@ -2,6 +2,7 @@ package messages
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/coaidev/coai/internal/dialect"
@@ -97,7 +98,11 @@ func (t *translator) result(b dialect.Value) (rest []models.ContentPart) {
 		of := fmt.Sprintf("From the result of the tool call %s:", id)
 		rest = append([]models.ContentPart{{Type: "text", Text: &of}}, rest...)
 	}
-	t.out = append(t.out, models.ChatMessage{Role: models.RoleMessageTool, ToolCallID: &id, Content: models.TextContent(text.String())})
+	at := len(t.out)
+	if at >= 2 && t.out[at-1].Role == models.RoleMessageUser && t.out[at-2].Role == models.RoleMessageTool {
+		at-- // the turn before had results too: all of them come before what was said
+	}
+	t.out = slices.Insert(t.out, at, models.ChatMessage{Role: models.RoleMessageTool, ToolCallID: &id, Content: models.TextContent(text.String())})
 	return rest
 }
 
