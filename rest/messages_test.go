@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func TestAnthropicErrors(t *testing.T) {
 		"not found":   {models.ModelNotFound("m"), 404, "not_found_error"},
 		"too large":   {&models.Error{Kind: models.KindTooLarge, Code: models.CodeRequestTooLarge}, 413, "request_too_large"},
 		"limited":     {&models.Error{Kind: models.KindRateLimited, Code: models.CodeRateLimitExceeded, Retry: time.Second}, 429, "rate_limit_error"},
-		"internal":    {json.Unmarshal(nil, nil), 500, "api_error"},
+		"internal":    {errors.New("broken"), 500, "api_error"},
 		"upstream":    {models.Unavailable(models.CodeUpstreamError, "no"), 500, "api_error"},
 		"timeout":     {models.Unavailable(models.CodeUpstreamTimeout, "no"), 504, "timeout_error"},
 		"overloaded":  {models.Unavailable(models.CodeOverloaded, "no"), 529, "overloaded_error"},
