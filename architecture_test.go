@@ -24,14 +24,17 @@ func levels() [][]string {
 		0: {"models"},
 		1: {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
-			"internal/sealed", "internal/tokens", "graph/generated",
+			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated",
 		},
-		2: {"internal/ratelimit", "internal/providers/upstream", "internal/testdb"},
+		2: {
+			"internal/ratelimit", "internal/providers/upstream", "internal/testdb",
+			"internal/dialect/messages", "internal/dialect/responses",
+		},
 		3: {
 			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
 			"internal/providers/ollama", "internal/providers/echo",
 		},
-		4: {"internal/accounts", "internal/channels", "internal/usage"},
+		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/usage"},
 		5: {"internal/chat"},
 		6: {"graph", "jobs", "internal/server"},
 		7: {"rest"},

@@ -16,7 +16,7 @@ func (r subscription) ChatCompletion(ctx context.Context, in models.ChatCompleti
 	if err != nil {
 		return nil, err
 	}
-	return pump(ctx, st.Next, st.Close), nil
+	return pump(ctx, st.Next, st.Close, failedChunk), nil
 }
 
 // withUsage asks for the usage chunk. GraphQL always promises it; a REST client,

@@ -17,60 +17,65 @@ import (
 const streamBuffer = 16
 
 // pump moves a stream into a channel from one goroutine, which ends with the
-// stream or with ctx. A failure, and a panic too, becomes the last chunk. The
-// stream is closed, and so accounted for, before the channel is.
-func pump(ctx context.Context, next func() (*models.ChatCompletionChunk, error), done func() error) <-chan *models.ChatCompletionChunk {
-	out := make(chan *models.ChatCompletionChunk, streamBuffer)
+// stream or with ctx. A failure, and a panic too, becomes the last element, which
+// failed makes. The stream is closed, and so accounted for, before the channel is.
+func pump[E any](ctx context.Context, next func() (E, error), done func() error, failed func(sequence int, e *models.Error) E) <-chan E {
+	out := make(chan E, streamBuffer)
 	go func() {
 		defer close(out)
-		failure := drain(ctx, next, out)
+		sequence, err := drain(ctx, next, out)
 		if err := shut(done); err != nil {
 			zerolog.Ctx(ctx).Error().Err(err).Msg("close stream")
 		}
-		if failure != nil {
-			send(ctx, out, failure)
+		if err != nil {
+			e, known := models.AsError(err)
+			if !known && ctx.Err() == nil { // otherwise the client has gone, and the failure is no news
+				zerolog.Ctx(ctx).Error().Err(err).Msg("stream failed")
+			}
+			send(ctx, out, failed(sequence, e))
 		}
 	}()
 	return out
 }
 
-// drain sends the stream's chunks. It returns the chunk that reports how the
-// stream failed, if it did and the stream did not report it itself.
-func drain(ctx context.Context, next func() (*models.ChatCompletionChunk, error), out chan<- *models.ChatCompletionChunk) (failure *models.ChatCompletionChunk) {
-	sequence := 0
+// drain sends what the stream gives, and says how much that was and how the
+// stream failed, if it did and did not report it itself.
+func drain[E any](ctx context.Context, next func() (E, error), out chan<- E) (sequence int, failure error) {
 	defer func() {
 		if p := recover(); p != nil {
-			failure = failed(ctx, sequence, fmt.Errorf("panic in stream: %v\n%s", p, debug.Stack()))
+			failure = fmt.Errorf("panic in stream: %v\n%s", p, debug.Stack())
 		}
 	}()
 	for {
-		chunk, err := next()
+		element, err := next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			return sequence, nil
 		case err != nil:
-			return failed(ctx, sequence, err)
+			return sequence, err
 		}
-		sequence = chunk.Sequence + 1
-		if !send(ctx, out, chunk) {
-			return nil
+		if !send(ctx, out, element) {
+			return sequence, nil
 		}
+		sequence++
 	}
 }
 
-func failed(ctx context.Context, sequence int, err error) *models.ChatCompletionChunk {
-	e, known := models.AsError(err)
-	if !known && ctx.Err() == nil { // otherwise the client has gone, and the failure is no news
-		zerolog.Ctx(ctx).Error().Err(err).Msg("stream failed")
-	}
+func failedChunk(sequence int, e *models.Error) *models.ChatCompletionChunk {
 	chunk := models.FailedChunk(e)
 	chunk.Sequence = sequence
 	return chunk
 }
 
-func send(ctx context.Context, out chan<- *models.ChatCompletionChunk, chunk *models.ChatCompletionChunk) bool {
+func failedEvent(sequence int, e *models.Error) *models.StreamEvent {
+	event := models.FailedEvent(e)
+	event.Sequence = sequence
+	return event
+}
+
+func send[E any](ctx context.Context, out chan<- E, element E) bool {
 	select {
-	case out <- chunk:
+	case out <- element:
 		return true
 	case <-ctx.Done():
 		return false

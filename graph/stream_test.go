@@ -52,7 +52,7 @@ func TestPumpEndsInBand(t *testing.T) {
 					return c.close()
 				}
 				return nil
-			})
+			}, failedChunk)
 			n, last := 0, (*models.ChatCompletionChunk)(nil)
 			for chunk := range chunks {
 				if chunk.Sequence != n {
@@ -86,7 +86,7 @@ func TestPumpStopsWithItsContext(t *testing.T) {
 	chunks := pump(ctx, func() (*models.ChatCompletionChunk, error) {
 		asked.Add(1)
 		return next()
-	}, func() error { close(closed); return nil })
+	}, func() error { close(closed); return nil }, failedChunk)
 	<-chunks
 	eventually(t, "a full buffer", func() bool { return asked.Load() == streamBuffer+2 })
 	cancel()

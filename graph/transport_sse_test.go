@@ -163,6 +163,8 @@ func TestMalformedRequestForEventsIsAnsweredWithJSON(t *testing.T) {
 
 // endless is a stream that says something whenever it is let, until its context ends.
 type endless struct {
+	streamFunc // the other subscriptions
+
 	started  atomic.Int64
 	sent     atomic.Int64
 	stopped  chan struct{} // receives one for each stream that has ended
@@ -182,7 +184,7 @@ func (e *endless) ChatCompletion(ctx context.Context, _ models.ChatCompletionInp
 		e.sent.Add(1)
 		return models.NewChunk(&models.ChunkBody{ID: "c", Choices: []models.ChunkChoice{{Delta: models.Delta{Content: &e.pressing}}}}), nil
 	}
-	return pump(ctx, next, func() error { e.stopped <- struct{}{}; return nil }), nil
+	return pump(ctx, next, func() error { e.stopped <- struct{}{}; return nil }, failedChunk), nil
 }
 
 // await waits until so many streams have begun.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/coaidev/coai/graph/generated"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -63,7 +65,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	completions := chat.New(reg, ledger, chat.Config{}, chat.Telemetry{
+	completions := chat.New(reg, ledger, archive.New(db), chat.Config{}, chat.Telemetry{
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
@@ -147,6 +149,14 @@ type streamFunc func(ctx context.Context, in models.ChatCompletionInput) (<-chan
 
 func (f streamFunc) ChatCompletion(ctx context.Context, in models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error) {
 	return f(ctx, in)
+}
+
+func (streamFunc) Message(context.Context, models.CreateMessageInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) Response(context.Context, models.CreateResponseInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
 }
 
 // logs collects log lines.

@@ -32,14 +32,15 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 	if d.UsageRetention > 0 {
 		records, errRecords = d.Usage.Purge(ctx, now.Add(-d.UsageRetention))
 	}
+	responses, errResponses := d.Archive.Purge(ctx, now)
 	errLeases := purgeLeases(ctx, db, now)
-	if recovered+keys+records > 0 {
+	if recovered+keys+records+responses > 0 {
 		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
-			Int("deleted_usage_records", records).Msg("housekeeping")
+			Int("deleted_usage_records", records).Int("deleted_responses", responses).Msg("housekeeping")
 	}
 	return errors.Join(
 		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
-		wrap("delete old usage records", errRecords), wrap("delete old leases", errLeases))
+		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases))
 }
 
 // purgeLeases deletes the leases of slots that are long over.

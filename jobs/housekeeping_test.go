@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/testdb"
 	"github.com/coaidev/coai/internal/usage"
@@ -62,7 +63,7 @@ func TestHousekeeping(t *testing.T) {
 			}
 		}
 
-		deps := Deps{Accounts: acc, Usage: ledger, KeyRetention: DefaultKeyRetention}
+		deps := Deps{Accounts: acc, Usage: ledger, Archive: archive.New(db), KeyRetention: DefaultKeyRetention}
 		check := func(table, column string, want ...string) {
 			t.Helper()
 			var got []string
@@ -112,7 +113,7 @@ func TestFailingPartsDoNotStopTheOthers(t *testing.T) {
 	if _, err := db.Write().ExecContext(ctx, "DROP TABLE api_keys"); err != nil {
 		t.Fatal(err)
 	}
-	deps := Deps{Accounts: accounts.New(db, accounts.Config{}), Usage: ledger, KeyRetention: DefaultKeyRetention}
+	deps := Deps{Accounts: accounts.New(db, accounts.Config{}), Usage: ledger, Archive: archive.New(db), KeyRetention: DefaultKeyRetention}
 	if err := housekeeping(ctx, db, deps, now); err == nil {
 		t.Error("housekeeping does not tell that it could not delete keys")
 	}

@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -49,6 +50,7 @@ const (
 type Deps struct {
 	Accounts *accounts.Service
 	Usage    *usage.Ledger
+	Archive  *archive.Archive
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.
 	UsageRetention time.Duration
 	// KeyRetention is how long API keys are kept after they expired or were

@@ -214,15 +214,16 @@ func (c *ChatCompletionChunk) Choices() ([]ChunkChoice, error) {
 }
 
 // Error is the failure that ended the stream, as GraphQL shows it.
-func (c *ChatCompletionChunk) Error() *StreamError {
-	if c.Err == nil {
-		return nil
-	}
-	return &StreamError{
-		Code: c.Err.Code, Type: c.Err.Kind.Type(), Message: c.Err.Message,
-		Retryable: !c.Err.Final && (c.Err.Kind == KindUnavailable || c.Err.Kind == KindRateLimited),
-	}
-}
+func (c *ChatCompletionChunk) Error() *StreamError { return c.Err.shown() }
+
+// Failure is the failure that ended the stream, nil for a chunk.
+func (c *ChatCompletionChunk) Failure() *Error { return c.Err }
+
+// Name is empty: OpenAI's chunks are events without names.
+func (c *ChatCompletionChunk) Name() string { return "" }
+
+// Channel is the channel that answers, for those who may know.
+func (c *ChatCompletionChunk) Channel() string { return c.ChannelID }
 
 // Raw is the whole chunk in OpenAI's shape, with the fields that are not typed;
 // nil for a failure.
@@ -245,6 +246,17 @@ type StreamError struct {
 	Type      string
 	Message   string
 	Retryable bool // the same request may succeed later
+}
+
+// shown is a failure that ended a stream as GraphQL shows it.
+func (e *Error) shown() *StreamError {
+	if e == nil {
+		return nil
+	}
+	return &StreamError{
+		Code: e.Code, Type: e.Kind.Type(), Message: e.Message,
+		Retryable: !e.Final && (e.Kind == KindUnavailable || e.Kind == KindRateLimited),
+	}
 }
 
 func read[B, T any](body func() (*B, error), field func(*B) T) (T, error) {

@@ -38,7 +38,7 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 	}
 	setChannel(w.Header(), done.ChatCompletion.ChannelID)
 	setCache(w.Header(), done.ChatCompletion.Cache)
-	w.Header().Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
+	setProcessing(w.Header(), start)
 	writeBytes(w, http.StatusOK, answer)
 	return nil
 }
@@ -62,4 +62,9 @@ func setCache(h http.Header, c *models.CacheStatus) {
 	if c != nil {
 		h.Set("X-Coai-Cache", string(*c))
 	}
+}
+
+// setProcessing says how long the answer took.
+func setProcessing(h http.Header, start time.Time) {
+	h.Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(start).Milliseconds(), 10))
 }

@@ -31,7 +31,7 @@ type errorBody struct {
 	RequestID string  `json:"request_id"`
 }
 
-// WriteError answers with the error envelope, its status, and what tells SDKs
+// WriteError answers with the error envelope of the path's language, its status, and what tells SDKs
 // whether and when to try again. An error that is not a [models.Error] is
 // logged and shown as internal. When the client has left, the answer is only a
 // status for the log.
@@ -51,6 +51,11 @@ func WriteError(w http.ResponseWriter, req *http.Request, err error) {
 	if e.Retry > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.Retry+time.Second-1)/time.Second), 10))
 		h.Set("Retry-After-Ms", strconv.FormatInt(max(1, e.Retry.Milliseconds()), 10))
+	}
+	if speaksAnthropic(req) {
+		setAnthropicID(h, req)
+		writeBytes(w, anthropicStatus(e), encodeAnthropicError(req.Context(), e))
+		return
 	}
 	writeBytes(w, status(e.Kind), encodeError(req.Context(), e))
 }

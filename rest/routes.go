@@ -21,6 +21,9 @@ func routes() []route {
 		{http.MethodPost, "/v1/audio/transcriptions", "Mutation.createTranscription", (*handler).createTranscription},
 		{http.MethodPost, "/v1/moderations", "Mutation.createModeration", (*handler).createModeration},
 
+		{http.MethodPost, "/v1/messages", "Mutation.createMessage", (*handler).createMessage},
+		{http.MethodPost, "/v1/messages/count_tokens", "Mutation.countMessageTokens", (*handler).countMessageTokens},
+
 		{http.MethodGet, "/v1/models", "Query.models", (*handler).listModels},
 		{http.MethodGet, "/v1/models/{model...}", "Query.model", (*handler).retrieveModel},
 
@@ -41,5 +44,11 @@ func routes() []route {
 
 		{http.MethodGet, "/v1/users/me", "Query.viewer", (*handler).retrieveViewer},
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
+
+		{http.MethodPost, "/v1/responses", "Mutation.createResponse", (*handler).createResponse},
+		{http.MethodGet, "/v1/responses/{id}", "Query.response", (*handler).retrieveResponse},
+		{http.MethodDelete, "/v1/responses/{id}", "Mutation.deleteResponse", (*handler).deleteResponse},
+		{http.MethodPost, "/v1/responses/{id}/cancel", "Mutation.cancelResponse", (*handler).cancelResponse},
+		{http.MethodGet, "/v1/responses/{id}/input_items", "Query.responseInputItems", (*handler).listResponseInputItems},
 	}
 }

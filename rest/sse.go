@@ -22,28 +22,59 @@ const (
 // buffers are what streams collect their events in.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }} //nolint:gochecknoglobals // pools are shared
 
+// streamed is what streams give: a chunk or an event, or the failure that ends
+// the stream.
+type streamed interface {
+	JSON() ([]byte, error)
+	Name() string // of the event; empty: it has none, and then a failure has no JSON either
+	Failure() *models.Error
+	Channel() string
+}
+
+// language is how a stream ends.
+type language struct {
+	done string // the data of the event that ends a stream which succeeded; empty: there is none
+	fail func(context.Context, *models.Error) (name string, data []byte)
+}
+
+// openAI is the language of chat completions, whose events have no names.
+func openAI() language {
+	return language{done: "[DONE]", fail: func(ctx context.Context, e *models.Error) (string, []byte) {
+		return "", encodeError(ctx, e)
+	}}
+}
+
 // streamChatCompletion sends a completion as server-sent events.
 // https://platform.openai.com/docs/api-reference/chat-streaming
 func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, in models.ChatCompletionInput) error {
+	return stream(h, w, r, openAI(), func(ctx context.Context) (<-chan *models.ChatCompletionChunk, error) {
+		return h.resolver.Subscription().ChatCompletion(ctx, in)
+	})
+}
+
+// stream sends what a subscription gives as server-sent events.
+func stream[E streamed](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context) (<-chan E, error)) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	chunks, err := h.resolver.Subscription().ChatCompletion(ctx, in)
+	chunks, err := open(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // a resolver's
+		return err
 	}
 	defer func() {
 		cancel()
 		for range chunks { // until the resolver has closed it, and so accounted for the stream
 		}
 	}()
-	return h.sendStream(ctx, w, chunks)
+	return sendStream(ctx, h, w, l, chunks)
 }
 
 // sendStream waits for the first chunk: until it is there the answer can still
 // be an error with its own status, unless that takes longer than KeepAlive.
-func (h *handler) sendStream(ctx context.Context, w http.ResponseWriter, chunks <-chan *models.ChatCompletionChunk) error {
+func sendStream[E streamed](ctx context.Context, h *handler, w http.ResponseWriter, l language, chunks <-chan E) error {
 	silence := time.NewTimer(h.cfg.KeepAlive)
 	defer silence.Stop()
+	out := newEventWriter(w, l)
+	defer out.release()
 	select {
 	case chunk, ok := <-chunks:
 		switch {
@@ -51,51 +82,71 @@ func (h *handler) sendStream(ctx context.Context, w http.ResponseWriter, chunks 
 			return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
 		case !ok:
 			return errors.New("the stream ended without a chunk")
-		case chunk.Err != nil:
-			return chunk.Err
+		case chunk.Failure() != nil:
+			return chunk.Failure()
 		}
-		h.sendEvents(ctx, newEventWriter(w), chunk, chunks, silence)
+		setChannel(w.Header(), chunk.Channel())
+		if ended := out.chunk(ctx, chunk); ended {
+			return nil
+		}
 	case <-silence.C:
 		silence.Reset(h.cfg.KeepAlive)
-		out := newEventWriter(w)
 		out.comment()
-		h.sendEvents(ctx, out, nil, chunks, silence)
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
 	}
+	sendEvents(ctx, h.cfg.KeepAlive, out, chunks, silence)
 	return nil
 }
 
-// sendEvents sends the first chunk, if it is there, and all that follow. What
-// fails now becomes an event: the head of the answer is out.
-func (h *handler) sendEvents(ctx context.Context, out *eventWriter, first *models.ChatCompletionChunk, chunks <-chan *models.ChatCompletionChunk, silence *time.Timer) {
-	defer out.release()
-	if first != nil {
-		setChannel(out.w.Header(), first.ChannelID)
-		setCache(out.w.Header(), first.Cache)
-		if ended := out.chunk(ctx, first, true); ended {
-			return
-		}
-	}
+// sendEvents sends all that follows the first chunk. What fails now becomes an
+// event: the head of the answer is out.
+func sendEvents[E streamed](ctx context.Context, keepAlive time.Duration, out *eventWriter, chunks <-chan E, silence *time.Timer) {
 	for {
-		if ended := out.ready(ctx, chunks); ended || !out.flush() {
+		if ended := ready(ctx, out, chunks); ended || !out.flush() {
 			return
 		}
 		select {
 		case chunk, ok := <-chunks:
-			if ended := out.chunk(ctx, chunk, ok); ended {
+			if ended := received(ctx, out, chunk, ok); ended {
 				return
 			}
 		case <-silence.C:
 			// The timer runs through: it is not set anew for each chunk.
 			quiet := time.Since(out.last)
-			if quiet >= h.cfg.KeepAlive {
+			if quiet >= keepAlive {
 				out.comment()
 				quiet = 0
 			}
-			silence.Reset(h.cfg.KeepAlive - quiet)
+			silence.Reset(keepAlive - quiet)
 		}
 	}
+}
+
+// ready adds all chunks that need no waiting, as one flush costs more than an
+// event. It says whether the stream has ended.
+func ready[E streamed](ctx context.Context, out *eventWriter, chunks <-chan E) (ended bool) {
+	for out.buf.Len() < flushSize {
+		select {
+		case chunk, ok := <-chunks:
+			if ended := received(ctx, out, chunk, ok); ended {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// received adds what was received from a channel, and says whether the stream
+// has ended with it. At the end everything is flushed.
+func received[E streamed](ctx context.Context, out *eventWriter, chunk E, ok bool) (ended bool) {
+	if !ok {
+		out.end(ctx)
+		return true
+	}
+	return out.chunk(ctx, chunk)
 }
 
 // eventWriter collects events and writes them. It sends the head of the answer
@@ -104,13 +155,14 @@ type eventWriter struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	buf  *bytes.Buffer
+	lang language
 	last time.Time // of the last write
 	head bool
 }
 
-func newEventWriter(w http.ResponseWriter) *eventWriter {
+func newEventWriter(w http.ResponseWriter, l language) *eventWriter {
 	buf, _ := buffers.Get().(*bytes.Buffer)
-	return &eventWriter{w: w, rc: http.NewResponseController(w), buf: buf}
+	return &eventWriter{w: w, rc: http.NewResponseController(w), buf: buf, lang: l}
 }
 
 // release gives the buffer back, unless a huge chunk has swollen it.
@@ -122,31 +174,11 @@ func (e *eventWriter) release() {
 	}
 }
 
-// ready adds all chunks that need no waiting, as one flush costs more than an
-// event. It says whether the stream has ended.
-func (e *eventWriter) ready(ctx context.Context, chunks <-chan *models.ChatCompletionChunk) (ended bool) {
-	for e.buf.Len() < flushSize {
-		select {
-		case chunk, ok := <-chunks:
-			if ended := e.chunk(ctx, chunk, ok); ended {
-				return true
-			}
-		default:
-			return false
-		}
-	}
-	return false
-}
-
-// chunk adds what was received from a channel, and says whether the stream has
-// ended with it. At the end everything is flushed.
-func (e *eventWriter) chunk(ctx context.Context, c *models.ChatCompletionChunk, ok bool) (ended bool) {
-	switch {
-	case !ok:
-		e.end(ctx)
-		return true
-	case c.Err != nil:
-		e.fail(ctx, c.Err)
+// chunk adds a chunk, and says whether the stream has ended with it.
+func (e *eventWriter) chunk(ctx context.Context, c streamed) (ended bool) {
+	failure := c.Failure()
+	if failure != nil && c.Name() == "" {
+		e.fail(ctx, failure)
 		return true
 	}
 	b, err := c.JSON()
@@ -154,13 +186,21 @@ func (e *eventWriter) chunk(ctx context.Context, c *models.ChatCompletionChunk, 
 		e.fail(ctx, err)
 		return true
 	}
-	e.event(b)
-	return false
+	e.event(c.Name(), b)
+	if failure != nil { // the event says so in the language's own words
+		e.flush()
+	}
+	return failure != nil
 }
 
 // event adds a JSON value. Line breaks in it can only be white space, and would
 // end the event's line.
-func (e *eventWriter) event(b []byte) {
+func (e *eventWriter) event(name string, b []byte) {
+	if name != "" {
+		e.buf.WriteString("event: ")
+		e.buf.WriteString(name)
+		e.buf.WriteByte('\n')
+	}
 	e.buf.WriteString("data: ")
 	if bytes.IndexByte(b, '\n') >= 0 || bytes.IndexByte(b, '\r') >= 0 {
 		b = bytes.ReplaceAll(bytes.ReplaceAll(b, []byte{'\n'}, []byte{' '}), []byte{'\r'}, []byte{' '})
@@ -178,17 +218,19 @@ func (e *eventWriter) end(ctx context.Context) {
 		e.fail(ctx, fmt.Errorf("stream: %w", context.Cause(ctx)))
 		return
 	}
-	e.buf.WriteString("data: [DONE]\n\n")
+	if e.lang.done != "" {
+		e.buf.WriteString("data: " + e.lang.done + "\n\n")
+	}
 	e.flush()
 }
 
-// fail ends the stream with an error event, and without [DONE].
+// fail ends the stream with an error event, and with nothing behind it.
 func (e *eventWriter) fail(ctx context.Context, err error) {
 	known, gone := explain(ctx, err)
 	if gone {
 		return
 	}
-	e.event(encodeError(ctx, known))
+	e.event(e.lang.fail(ctx, known))
 	e.flush()
 }
 

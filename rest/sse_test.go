@@ -48,7 +48,7 @@ func rawChunk(s string) *models.ChatCompletionChunk {
 // send sends a stream as a handler does whose resolver gave the chunks.
 func send(ctx context.Context, w http.ResponseWriter, keepAlive time.Duration, chunks <-chan *models.ChatCompletionChunk) error {
 	h := &handler{cfg: Config{KeepAlive: keepAlive}}
-	return h.sendStream(ctx, w, chunks)
+	return sendStream(ctx, h, w, openAI(), chunks)
 }
 
 func TestWaitingChunksGoOutTogether(t *testing.T) {
@@ -239,8 +239,8 @@ func TestStreamEndsWhenTheClientTakesNothing(t *testing.T) {
 }
 
 func TestHugeChunksDoNotStayInMemory(t *testing.T) {
-	e := newEventWriter(newWire())
-	e.event(bytes.Repeat([]byte("x"), 1<<20))
+	e := newEventWriter(newWire(), openAI())
+	e.event("", bytes.Repeat([]byte("x"), 1<<20))
 	e.release()
 	for range 10 {
 		if b, _ := buffers.Get().(*bytes.Buffer); b.Cap() >= 1<<20 {
@@ -252,11 +252,11 @@ func TestHugeChunksDoNotStayInMemory(t *testing.T) {
 func BenchmarkChunk(b *testing.B) {
 	chunk := rawChunk(strings.Repeat("x", 180))
 	chunks := make(chan *models.ChatCompletionChunk, 1)
-	e := newEventWriter(discard{})
+	e := newEventWriter(discard{}, openAI())
 	b.ReportAllocs()
 	for b.Loop() {
 		chunks <- chunk
-		e.ready(b.Context(), chunks)
+		ready(b.Context(), e, chunks)
 		e.flush()
 	}
 }

@@ -54,6 +54,11 @@ type MutationResolver interface {
 	CreateSpeech(ctx context.Context, input models.CreateSpeechInput) (*models.CreateSpeechPayload, error)
 	CreateTranscription(ctx context.Context, input models.CreateTranscriptionInput) (*models.CreateTranscriptionPayload, error)
 	CreateModeration(ctx context.Context, input models.CreateModerationInput) (*models.CreateModerationPayload, error)
+	CreateMessage(ctx context.Context, input models.CreateMessageInput) (*models.CreateMessagePayload, error)
+	CountMessageTokens(ctx context.Context, input models.CreateMessageInput) (*models.CountMessageTokensPayload, error)
+	CreateResponse(ctx context.Context, input models.CreateResponseInput) (*models.CreateResponsePayload, error)
+	DeleteResponse(ctx context.Context, id string) (*models.DeleteResponsePayload, error)
+	CancelResponse(ctx context.Context, id string) (*models.CancelResponsePayload, error)
 	UpdateViewer(ctx context.Context, input models.UpdateViewerInput) (*models.UpdateViewerPayload, error)
 	CreateAPIKey(ctx context.Context, input models.CreateAPIKeyInput) (*models.CreateAPIKeyPayload, error)
 	UpdateAPIKey(ctx context.Context, id string, input models.UpdateAPIKeyInput) (*models.UpdateAPIKeyPayload, error)
@@ -75,6 +80,8 @@ type QueryResolver interface {
 	Model(ctx context.Context, name string) (*models.Model, error)
 	APIKeys(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.APIKeyFilter) (*models.Connection[models.APIKey], error)
 	APIKey(ctx context.Context, id string) (*models.APIKey, error)
+	Response(ctx context.Context, id string) (*models.Response, error)
+	ResponseInputItems(ctx context.Context, id string, first *int, after *string, last *int, before *string, order *models.OrderDirection) (*models.Connection[models.ResponseItem], error)
 	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter) (*models.Connection[models.Channel], error)
 	Channel(ctx context.Context, id string) (*models.Channel, error)
 	ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error)
@@ -82,6 +89,8 @@ type QueryResolver interface {
 }
 type SubscriptionResolver interface {
 	ChatCompletion(ctx context.Context, input models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error)
+	Message(ctx context.Context, input models.CreateMessageInput) (<-chan *models.StreamEvent, error)
+	Response(ctx context.Context, input models.CreateResponseInput) (<-chan *models.StreamEvent, error)
 }
 type UserResolver interface {
 	Usage(ctx context.Context, obj *models.User) (*models.UsageSummary, error)
@@ -127,7 +136,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("CreateChannelInput", ec.unmarshalInputCreateChannelInput),
 			graphql.NewInputUnmarshaler("CreateEmbeddingInput", ec.unmarshalInputCreateEmbeddingInput),
 			graphql.NewInputUnmarshaler("CreateImageInput", ec.unmarshalInputCreateImageInput),
+			graphql.NewInputUnmarshaler("CreateMessageInput", ec.unmarshalInputCreateMessageInput),
 			graphql.NewInputUnmarshaler("CreateModerationInput", ec.unmarshalInputCreateModerationInput),
+			graphql.NewInputUnmarshaler("CreateResponseInput", ec.unmarshalInputCreateResponseInput),
 			graphql.NewInputUnmarshaler("CreateSpeechInput", ec.unmarshalInputCreateSpeechInput),
 			graphql.NewInputUnmarshaler("CreateTextCompletionInput", ec.unmarshalInputCreateTextCompletionInput),
 			graphql.NewInputUnmarshaler("CreateTranscriptionInput", ec.unmarshalInputCreateTranscriptionInput),
@@ -1425,6 +1436,23 @@ type Query {
   ): ApiKeyConnection
   "One of the viewer's API keys. Scope: ` + "`" + `KEYS` + "`" + `."
   apiKey("The key's id." id: ID!): ApiKey
+  "One of the viewer's stored responses. Scope: ` + "`" + `CHAT` + "`" + `."
+  response("The response's id." id: ID!): Response
+  "What a stored response was asked: its own input items. Scope: ` + "`" + `CHAT` + "`" + `."
+  responseInputItems(
+    "The response's id."
+    id: ID!
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after this cursor."
+    after: String
+    "How many rows before ` + "`" + `before` + "`" + `, 1 to 100."
+    last: Int
+    "Rows before this cursor."
+    before: String
+    "Default ` + "`" + `DESC` + "`" + `."
+    order: OrderDirection
+  ): ResponseItemConnection
   "The channels. Scope: ` + "`" + `ADMIN` + "`" + `."
   channels(
     "How many rows, 1 to 100; default 20."
@@ -1464,6 +1492,16 @@ type Mutation {
   createTranscription("The request." input: CreateTranscriptionInput!): CreateTranscriptionPayload
   "Asks for texts to be classified. It is free. Scope: ` + "`" + `CHAT` + "`" + `."
   createModeration("The request." input: CreateModerationInput!): CreateModerationPayload
+  "Asks for an answer in Anthropic's language, of any model, and waits for the whole of it. Scope: ` + "`" + `CHAT` + "`" + `."
+  createMessage("The request." input: CreateMessageInput!): CreateMessagePayload
+  "Counts the tokens of a request in Anthropic's language with the local tokenizer. Scope: ` + "`" + `CHAT` + "`" + `."
+  countMessageTokens("The request, of which what limits the answer may be absent." input: CreateMessageInput!): CountMessageTokensPayload
+  "Asks for an answer in the language of OpenAI's responses, of any model, and waits for the whole of it. Scope: ` + "`" + `CHAT` + "`" + `."
+  createResponse("The request." input: CreateResponseInput!): CreateResponsePayload
+  "Deletes one of the viewer's stored responses. Those that follow it can then not be followed any more. Scope: ` + "`" + `CHAT` + "`" + `."
+  deleteResponse("The response's id." id: ID!): DeleteResponsePayload
+  "Always fails: responses are made while the client waits, so no stored one can still be cancelled. Scope: ` + "`" + `CHAT` + "`" + `."
+  cancelResponse("The response's id." id: ID!): CancelResponsePayload
   "Changes the viewer's profile. Scope: ` + "`" + `PROFILE` + "`" + `."
   updateViewer("What to change." input: UpdateViewerInput!): UpdateViewerPayload
   "Makes an API key for the viewer. Scope: ` + "`" + `KEYS` + "`" + `."
@@ -1494,6 +1532,229 @@ type Mutation {
 type Subscription {
   "Asks for a completion and streams it. Unsubscribing cancels it upstream. Scope: ` + "`" + `CHAT` + "`" + `."
   chatCompletion("The request." input: ChatCompletionInput!): ChatCompletionChunk!
+  "Asks for an answer in Anthropic's language and streams its events. Unsubscribing cancels it upstream. Scope: ` + "`" + `CHAT` + "`" + `."
+  message("The request." input: CreateMessageInput!): StreamEvent!
+  "Asks for an answer in the language of OpenAI's responses and streams its events. Unsubscribing cancels it upstream. Scope: ` + "`" + `CHAT` + "`" + `."
+  response("The request." input: CreateResponseInput!): StreamEvent!
+}
+
+"""
+An event of an answer that is streamed in Anthropic's language or in that of
+OpenAI's responses.
+https://docs.anthropic.com/en/docs/build-with-claude/streaming
+https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+type StreamEvent {
+  "Its number in the stream, from 0."
+  sequence: Int!
+  "The event's name, such as ` + "`" + `content_block_delta` + "`" + ` or ` + "`" + `response.output_text.delta` + "`" + `; empty on a failure that the language has no event for."
+  type: String!
+  "The event in its language's own shape; null on a failure that the language has no event for."
+  raw: JSON
+  "The tokens and their cost, on the last event of a stream that succeeded."
+  usage: Usage
+  "The failure that ended the stream. Nothing follows."
+  error: StreamError
+}
+
+"""
+A request in Anthropic's language. What has several shapes there is JSON in
+exactly those shapes.
+https://docs.anthropic.com/en/api/messages
+"""
+input CreateMessageInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "How many tokens the answer may have at most. Required, but for counting."
+  maxTokens: Int
+  "The turns so far, an array of ` + "`" + `{role, content}` + "`" + ` whose content is a text or blocks."
+  messages: JSON!
+  "The system prompt: a text, or text blocks."
+  system: JSON
+  "Randomness, 0 to 1."
+  temperature: Float
+  "Nucleus sampling, 0 to 1."
+  topP: Float
+  "Samples from this many of the likeliest tokens. Not all upstreams take it."
+  topK: Int
+  "Up to four texts at which generation stops."
+  stopSequences: [String!]
+  "The tools, an array of ` + "`" + `{name, description, input_schema}` + "`" + `. Anthropic's server tools are refused."
+  tools: JSON
+  "Which tool to use: ` + "`" + `{type: auto|any|tool|none, name, disable_parallel_tool_use}` + "`" + `."
+  toolChoice: JSON
+  "How much to think: ` + "`" + `{type: enabled, budget_tokens}` + "`" + `, which becomes an effort; ` + "`" + `adaptive` + "`" + ` or ` + "`" + `disabled` + "`" + `."
+  thinking: JSON
+  "The effort and the format of the answer: ` + "`" + `{effort, format: {type: json_schema, schema}}` + "`" + `."
+  outputConfig: JSON
+  "Who asks: ` + "`" + `{user_id}` + "`" + `."
+  metadata: JSON
+}
+
+"Answers createMessage."
+type CreateMessagePayload {
+  "The answer; null when there are user errors."
+  message: AnthropicMessage
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers countMessageTokens."
+type CountMessageTokensPayload {
+  "The number of tokens; null when there are user errors."
+  inputTokens: Int64
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"An answer in Anthropic's language."
+type AnthropicMessage {
+  "The message's id."
+  id: ID!
+  "The model that answered."
+  model: String!
+  "Why it ended: ` + "`" + `end_turn` + "`" + `, ` + "`" + `max_tokens` + "`" + `, ` + "`" + `tool_use` + "`" + ` or ` + "`" + `refusal` + "`" + `."
+  stopReason: String!
+  "The content blocks, in Anthropic's shape."
+  content: JSON!
+  "The tokens and their cost."
+  usage: Usage
+  "The whole message in Anthropic's shape."
+  raw: JSON!
+}
+
+"""
+A request in the language of OpenAI's responses. What has several shapes there is
+JSON in exactly those shapes.
+https://platform.openai.com/docs/api-reference/responses/create
+"""
+input CreateResponseInput {
+  "The model's name, see ` + "`" + `models` + "`" + `."
+  model: String!
+  "A text, or an array of items: messages, function calls and their outputs, reasoning, item references."
+  input: JSON
+  "A system prompt for this response alone."
+  instructions: String
+  "A stored response that this one follows: its input and output, and those before it, come first."
+  previousResponseId: ID
+  "Whether the response is kept for 30 days; default true."
+  store: Boolean
+  "The tools, an array of ` + "`" + `{type: function, name, description, parameters, strict}` + "`" + `. Built-in tools are refused."
+  tools: JSON
+  "Which tool to use: ` + "`" + `none` + "`" + `, ` + "`" + `auto` + "`" + `, ` + "`" + `required` + "`" + `, or an object."
+  toolChoice: JSON
+  "Whether several tools may be called at a time; default true."
+  parallelToolCalls: Boolean
+  "How many calls of built-in tools there may be; without effect on functions."
+  maxToolCalls: Int
+  "The format of the answer and its verbosity: ` + "`" + `{format: {type: text|json_object|json_schema, …}, verbosity}` + "`" + `."
+  text: JSON
+  "How much to think: ` + "`" + `{effort, summary}` + "`" + `."
+  reasoning: JSON
+  "How many tokens the answer may have at most."
+  maxOutputTokens: Int
+  "Randomness, 0 to 2."
+  temperature: Float
+  "Nucleus sampling, 0 to 1."
+  topP: Float
+  "Up to 16 pairs that are kept with the response."
+  metadata: JSON
+  "` + "`" + `auto` + "`" + ` or ` + "`" + `disabled` + "`" + `. Nothing is cut off here: a prompt that is too long is the upstream's to refuse."
+  truncation: String
+  "What else to put into the answer. Channels of all kinds give none of it; known names are accepted."
+  include: [String!]
+  "A name for the end user, for the upstream's abuse detection."
+  user: String
+  "A stable hash that names the end user, for the upstream's abuse detection."
+  safetyIdentifier: String
+  "Groups requests for the upstream's prompt cache."
+  promptCacheKey: String
+  "The upstream's class of service."
+  serviceTier: String
+}
+
+"Answers createResponse."
+type CreateResponsePayload {
+  "The response; null when there are user errors."
+  response: Response
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers deleteResponse."
+type DeleteResponsePayload {
+  "The id of the response that is gone; null when there are user errors."
+  deletedResponseId: ID
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers cancelResponse."
+type CancelResponsePayload {
+  "The response; null when there are user errors."
+  response: Response
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"An answer in the language of OpenAI's responses."
+type Response {
+  "The response's id."
+  id: ID!
+  "The model that answered."
+  model: String!
+  "Whether it is whole."
+  status: ResponseStatus!
+  "The response that it follows."
+  previousId: ID
+  "The output items, in OpenAI's shape."
+  output: JSON!
+  "When it was made."
+  createdAt: DateTime!
+  "The tokens and their cost, when it was just made; ` + "`" + `raw` + "`" + ` has the tokens of one that is read again."
+  usage: Usage
+  "The whole response in OpenAI's shape."
+  raw: JSON!
+}
+
+"The state of a response."
+enum ResponseStatus {
+  "Still being made."
+  IN_PROGRESS
+  "Whole."
+  COMPLETED
+  "Cut off by a limit or a filter."
+  INCOMPLETE
+  "Failed."
+  FAILED
+}
+
+"A page of input items."
+type ResponseItemConnection {
+  "The rows with their cursors."
+  edges: [ResponseItemEdge!]!
+  "The rows."
+  nodes: [ResponseItem!]!
+  "Where the page is in the list."
+  pageInfo: PageInfo!
+  "How many rows the whole list has."
+  totalCount: Int!
+}
+
+"An input item in a page."
+type ResponseItemEdge {
+  "Its place in the list."
+  cursor: String!
+  "The row."
+  node: ResponseItem!
+}
+
+"An input item of a response."
+type ResponseItem {
+  "The item's id."
+  id: ID!
+  "The item in OpenAI's shape."
+  raw: JSON!
 }
 
 "Answers createChatCompletion."
@@ -1801,6 +2062,24 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
 
+func (ec *executionContext) childFields_AnthropicMessage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AnthropicMessage_id(ctx, field)
+	case "model":
+		return ec.fieldContext_AnthropicMessage_model(ctx, field)
+	case "stopReason":
+		return ec.fieldContext_AnthropicMessage_stopReason(ctx, field)
+	case "content":
+		return ec.fieldContext_AnthropicMessage_content(ctx, field)
+	case "usage":
+		return ec.fieldContext_AnthropicMessage_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_AnthropicMessage_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnthropicMessage", field.Name)
+}
+
 func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -1855,6 +2134,16 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_CancelResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "response":
+		return ec.fieldContext_CancelResponsePayload_response(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CancelResponsePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CancelResponsePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Channel(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2103,6 +2392,16 @@ func (ec *executionContext) childFields_ChatResponseMessage(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type ChatResponseMessage", field.Name)
 }
 
+func (ec *executionContext) childFields_CountMessageTokensPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "inputTokens":
+		return ec.fieldContext_CountMessageTokensPayload_inputTokens(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CountMessageTokensPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountMessageTokensPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "apiKey":
@@ -2155,6 +2454,16 @@ func (ec *executionContext) childFields_CreateImagePayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type CreateImagePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateMessagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "message":
+		return ec.fieldContext_CreateMessagePayload_message(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateMessagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateMessagePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateModerationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "moderation":
@@ -2163,6 +2472,16 @@ func (ec *executionContext) childFields_CreateModerationPayload(ctx context.Cont
 		return ec.fieldContext_CreateModerationPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateModerationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "response":
+		return ec.fieldContext_CreateResponsePayload_response(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateResponsePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateResponsePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateSpeechPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2223,6 +2542,16 @@ func (ec *executionContext) childFields_DeleteModelPayload(ctx context.Context, 
 		return ec.fieldContext_DeleteModelPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteModelPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedResponseId":
+		return ec.fieldContext_DeleteResponsePayload_deletedResponseId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteResponsePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteResponsePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Embedding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2413,6 +2742,62 @@ func (ec *executionContext) childFields_Pricing(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Pricing", field.Name)
 }
 
+func (ec *executionContext) childFields_Response(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Response_id(ctx, field)
+	case "model":
+		return ec.fieldContext_Response_model(ctx, field)
+	case "status":
+		return ec.fieldContext_Response_status(ctx, field)
+	case "previousId":
+		return ec.fieldContext_Response_previousId(ctx, field)
+	case "output":
+		return ec.fieldContext_Response_output(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Response_createdAt(ctx, field)
+	case "usage":
+		return ec.fieldContext_Response_usage(ctx, field)
+	case "raw":
+		return ec.fieldContext_Response_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Response", field.Name)
+}
+
+func (ec *executionContext) childFields_ResponseItem(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ResponseItem_id(ctx, field)
+	case "raw":
+		return ec.fieldContext_ResponseItem_raw(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResponseItem", field.Name)
+}
+
+func (ec *executionContext) childFields_ResponseItemConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ResponseItemConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ResponseItemConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ResponseItemConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ResponseItemConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResponseItemConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ResponseItemEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ResponseItemEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ResponseItemEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResponseItemEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "apiKey":
@@ -2459,6 +2844,22 @@ func (ec *executionContext) childFields_StreamError(ctx context.Context, field g
 		return ec.fieldContext_StreamError_retryable(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type StreamError", field.Name)
+}
+
+func (ec *executionContext) childFields_StreamEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "sequence":
+		return ec.fieldContext_StreamEvent_sequence(ctx, field)
+	case "type":
+		return ec.fieldContext_StreamEvent_type(ctx, field)
+	case "raw":
+		return ec.fieldContext_StreamEvent_raw(ctx, field)
+	case "usage":
+		return ec.fieldContext_StreamEvent_usage(ctx, field)
+	case "error":
+		return ec.fieldContext_StreamEvent_error(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StreamEvent", field.Name)
 }
 
 func (ec *executionContext) childFields_TestChannelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2777,6 +3178,34 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 
 // region    ***************************** args.gotpl *****************************
 
+func (ec *executionContext) field_Mutation_cancelResponse_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_countMessageTokens_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateMessageInput, error) {
+			return ec.unmarshalNCreateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_createApiKey_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -2847,12 +3276,40 @@ func (ec *executionContext) field_Mutation_createImage_args(ctx context.Context,
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_createMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateMessageInput, error) {
+			return ec.unmarshalNCreateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_createModeration_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.CreateModerationInput, error) {
 			return ec.unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createResponse_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateResponseInput, error) {
+			return ec.unmarshalNCreateResponseInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponseInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -2932,6 +3389,20 @@ func (ec *executionContext) field_Mutation_deleteChannel_args(ctx context.Contex
 }
 
 func (ec *executionContext) field_Mutation_deleteModel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_deleteResponse_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
@@ -3313,12 +3784,108 @@ func (ec *executionContext) field_Query_nodes_args(ctx context.Context, rawArgs 
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_responseInputItems_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg5
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_response_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Subscription_chatCompletion_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.ChatCompletionInput, error) {
 			return ec.unmarshalNChatCompletionInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatCompletionInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_message_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateMessageInput, error) {
+			return ec.unmarshalNCreateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_response_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateResponseInput, error) {
+			return ec.unmarshalNCreateResponseInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponseInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -3400,6 +3967,153 @@ func (ec *executionContext) field___Type_inputFields_args(ctx context.Context, r
 // endregion ***************************** args.gotpl *****************************
 
 // region    **************************** field.gotpl *****************************
+
+func (ec *executionContext) _AnthropicMessage_id(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "ID")
+}
+
+func (ec *executionContext) _AnthropicMessage_model(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _AnthropicMessage_stopReason(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_stopReason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.StopReason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_stopReason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _AnthropicMessage_content(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_content(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Content, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_content(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _AnthropicMessage_usage(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AnthropicMessage",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AnthropicMessage_raw(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "JSON")
+}
 
 func (ec *executionContext) _ApiKey_id(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
@@ -3869,6 +4583,70 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_ApiKey(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CancelResponsePayload_response(ctx context.Context, field graphql.CollectedField, obj *models.CancelResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CancelResponsePayload_response(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Response, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Response) graphql.Marshaler {
+			return ec.marshalOResponse2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponse(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CancelResponsePayload_response(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CancelResponsePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Response(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CancelResponsePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CancelResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CancelResponsePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CancelResponsePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CancelResponsePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
 		},
 	}
 	return fc, nil
@@ -5968,6 +6746,61 @@ func (ec *executionContext) fieldContext_ChatResponseMessage_functionCall(_ cont
 	return fc, nil
 }
 
+func (ec *executionContext) _CountMessageTokensPayload_inputTokens(ctx context.Context, field graphql.CollectedField, obj *models.CountMessageTokensPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountMessageTokensPayload_inputTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.InputTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int64) graphql.Marshaler {
+			return ec.marshalOInt642ᚖint64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CountMessageTokensPayload_inputTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CountMessageTokensPayload", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _CountMessageTokensPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CountMessageTokensPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CountMessageTokensPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CountMessageTokensPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CountMessageTokensPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateApiKeyPayload_apiKey(ctx context.Context, field graphql.CollectedField, obj *models.CreateAPIKeyPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6311,6 +7144,70 @@ func (ec *executionContext) fieldContext_CreateImagePayload_userErrors(_ context
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateMessagePayload_message(ctx context.Context, field graphql.CollectedField, obj *models.CreateMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateMessagePayload_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.AnthropicMessage) graphql.Marshaler {
+			return ec.marshalOAnthropicMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAnthropicMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateMessagePayload_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AnthropicMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateMessagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateMessagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateModerationPayload_moderation(ctx context.Context, field graphql.CollectedField, obj *models.CreateModerationPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6365,6 +7262,70 @@ func (ec *executionContext) _CreateModerationPayload_userErrors(ctx context.Cont
 func (ec *executionContext) fieldContext_CreateModerationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "CreateModerationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateResponsePayload_response(ctx context.Context, field graphql.CollectedField, obj *models.CreateResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateResponsePayload_response(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Response, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Response) graphql.Marshaler {
+			return ec.marshalOResponse2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponse(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateResponsePayload_response(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateResponsePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Response(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateResponsePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateResponsePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateResponsePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateResponsePayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -6722,6 +7683,61 @@ func (ec *executionContext) _DeleteModelPayload_userErrors(ctx context.Context, 
 func (ec *executionContext) fieldContext_DeleteModelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "DeleteModelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DeleteResponsePayload_deletedResponseId(ctx context.Context, field graphql.CollectedField, obj *models.DeleteResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteResponsePayload_deletedResponseId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeletedResponseID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteResponsePayload_deletedResponseId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("DeleteResponsePayload", field, false, false, "ID")
+}
+
+func (ec *executionContext) _DeleteResponsePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.DeleteResponsePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteResponsePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteResponsePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteResponsePayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -8050,6 +9066,226 @@ func (ec *executionContext) fieldContext_Mutation_createModeration(ctx context.C
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_createMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateMessage(ctx, fc.Args["input"].(models.CreateMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateMessagePayload) graphql.Marshaler {
+			return ec.marshalOCreateMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_countMessageTokens(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_countMessageTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CountMessageTokens(ctx, fc.Args["input"].(models.CreateMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CountMessageTokensPayload) graphql.Marshaler {
+			return ec.marshalOCountMessageTokensPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCountMessageTokensPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_countMessageTokens(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CountMessageTokensPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_countMessageTokens_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createResponse(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createResponse(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateResponse(ctx, fc.Args["input"].(models.CreateResponseInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateResponsePayload) graphql.Marshaler {
+			return ec.marshalOCreateResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponsePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createResponse(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateResponsePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createResponse_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_deleteResponse(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_deleteResponse(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().DeleteResponse(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.DeleteResponsePayload) graphql.Marshaler {
+			return ec.marshalODeleteResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteResponsePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_deleteResponse(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_DeleteResponsePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_deleteResponse_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_cancelResponse(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_cancelResponse(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CancelResponse(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CancelResponsePayload) graphql.Marshaler {
+			return ec.marshalOCancelResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCancelResponsePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_cancelResponse(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CancelResponsePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_cancelResponse_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_updateViewer(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -9150,6 +10386,94 @@ func (ec *executionContext) fieldContext_Query_apiKey(ctx context.Context, field
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_response(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_response(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Response(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Response) graphql.Marshaler {
+			return ec.marshalOResponse2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponse(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_response(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Response(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_response_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_responseInputItems(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_responseInputItems(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ResponseInputItems(ctx, fc.Args["id"].(string), fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.ResponseItem]) graphql.Marshaler {
+			return ec.marshalOResponseItemConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_responseInputItems(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItemConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_responseInputItems_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_channels(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -9373,6 +10697,419 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Response_id(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Response_model(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "String")
+}
+
+func (ec *executionContext) _Response_status(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_status(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Status, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.ResponseStatus) graphql.Marshaler {
+			return ec.marshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "ResponseStatus")
+}
+
+func (ec *executionContext) _Response_previousId(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_previousId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PreviousID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Response_previousId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Response_output(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_output(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Output, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_output(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _Response_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Response_usage(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Response_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Response",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Response_raw(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Response_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _ResponseItem_id(ctx context.Context, field graphql.CollectedField, obj *models.ResponseItem) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItem_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItem_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ResponseItem", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ResponseItem_raw(ctx context.Context, field graphql.CollectedField, obj *models.ResponseItem) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItem_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItem_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ResponseItem", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _ResponseItemConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.ResponseItem]) graphql.Marshaler {
+			return ec.marshalNResponseItemEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResponseItemConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItemEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResponseItemConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.ResponseItem) graphql.Marshaler {
+			return ec.marshalNResponseItem2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResponseItemConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItem(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResponseItemConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResponseItemConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResponseItemConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ResponseItemConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _ResponseItemEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ResponseItemEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _ResponseItemEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.ResponseItem]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResponseItemEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ResponseItem) graphql.Marshaler {
+			return ec.marshalNResponseItem2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResponseItemEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResponseItemEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItem(ctx, field)
 		},
 	}
 	return fc, nil
@@ -9699,6 +11436,139 @@ func (ec *executionContext) fieldContext_StreamError_retryable(_ context.Context
 	return graphql.NewScalarFieldContext("StreamError", field, false, false, "Boolean")
 }
 
+func (ec *executionContext) _StreamEvent_sequence(ctx context.Context, field graphql.CollectedField, obj *models.StreamEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_StreamEvent_sequence(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Sequence, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_StreamEvent_sequence(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("StreamEvent", field, false, false, "Int")
+}
+
+func (ec *executionContext) _StreamEvent_type(ctx context.Context, field graphql.CollectedField, obj *models.StreamEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_StreamEvent_type(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Type, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_StreamEvent_type(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("StreamEvent", field, false, false, "String")
+}
+
+func (ec *executionContext) _StreamEvent_raw(ctx context.Context, field graphql.CollectedField, obj *models.StreamEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_StreamEvent_raw(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Raw(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_StreamEvent_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("StreamEvent", field, true, false, "JSON")
+}
+
+func (ec *executionContext) _StreamEvent_usage(ctx context.Context, field graphql.CollectedField, obj *models.StreamEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_StreamEvent_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_StreamEvent_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "StreamEvent",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _StreamEvent_error(ctx context.Context, field graphql.CollectedField, obj *models.StreamEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_StreamEvent_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.StreamError) graphql.Marshaler {
+			return ec.marshalOStreamError2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamError(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_StreamEvent_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "StreamEvent",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_StreamError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Subscription_chatCompletion(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
 	return graphql.ResolveFieldStream(
 		ctx,
@@ -9737,6 +11607,94 @@ func (ec *executionContext) fieldContext_Subscription_chatCompletion(ctx context
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Subscription_chatCompletion_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Subscription_message(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().Message(ctx, fc.Args["input"].(models.CreateMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.StreamEvent) graphql.Marshaler {
+			return ec.marshalNStreamEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_message(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_StreamEvent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_message_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Subscription_response(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_response(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().Response(ctx, fc.Args["input"].(models.CreateResponseInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.StreamEvent) graphql.Marshaler {
+			return ec.marshalNStreamEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_response(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_StreamEvent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_response_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -13277,6 +15235,132 @@ func UnmarshalCreateImageInput(ctx context.Context, raw any) (models.CreateImage
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputCreateMessageInput(ctx context.Context, obj any) (models.CreateMessageInput, error) {
+	var it models.CreateMessageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "maxTokens", "messages", "system", "temperature", "topP", "topK", "stopSequences", "tools", "toolChoice", "thinking", "outputConfig", "metadata"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "maxTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxTokens"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxTokens = data
+		case "messages":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("messages"))
+			data, err := ec.unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Messages = data
+		case "system":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("system"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.System = data
+		case "temperature":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("temperature"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Temperature = data
+		case "topP":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("topP"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TopP = data
+		case "topK":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("topK"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TopK = data
+		case "stopSequences":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("stopSequences"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.StopSequences = data
+		case "tools":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tools"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tools = data
+		case "toolChoice":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("toolChoice"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ToolChoice = data
+		case "thinking":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("thinking"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Thinking = data
+		case "outputConfig":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("outputConfig"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OutputConfig = data
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateMessageInput unmarshals raw into the CreateMessageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateMessageInput(ctx context.Context, raw any) (models.CreateMessageInput, error) {
+	var out models.CreateMessageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateMessageInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputCreateModerationInput(ctx context.Context, obj any) (models.CreateModerationInput, error) {
 	var it models.CreateModerationInput
 	if obj == nil {
@@ -13330,6 +15414,188 @@ func (ec *executionContext) unmarshalInputCreateModerationInput(ctx context.Cont
 func UnmarshalCreateModerationInput(ctx context.Context, raw any) (models.CreateModerationInput, error) {
 	var out models.CreateModerationInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateModerationInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateResponseInput(ctx context.Context, obj any) (models.CreateResponseInput, error) {
+	var it models.CreateResponseInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"model", "input", "instructions", "previousResponseId", "store", "tools", "toolChoice", "parallelToolCalls", "maxToolCalls", "text", "reasoning", "maxOutputTokens", "temperature", "topP", "metadata", "truncation", "include", "user", "safetyIdentifier", "promptCacheKey", "serviceTier"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "input":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("input"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Input = data
+		case "instructions":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("instructions"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Instructions = data
+		case "previousResponseId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("previousResponseId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PreviousResponseID = data
+		case "store":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("store"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Store = data
+		case "tools":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tools"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tools = data
+		case "toolChoice":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("toolChoice"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ToolChoice = data
+		case "parallelToolCalls":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("parallelToolCalls"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ParallelToolCalls = data
+		case "maxToolCalls":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxToolCalls"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxToolCalls = data
+		case "text":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("text"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Text = data
+		case "reasoning":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reasoning"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Reasoning = data
+		case "maxOutputTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxOutputTokens"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxOutputTokens = data
+		case "temperature":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("temperature"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Temperature = data
+		case "topP":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("topP"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TopP = data
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = data
+		case "truncation":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("truncation"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Truncation = data
+		case "include":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("include"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Include = data
+		case "user":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("user"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.User = data
+		case "safetyIdentifier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("safetyIdentifier"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.SafetyIdentifier = data
+		case "promptCacheKey":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("promptCacheKey"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PromptCacheKey = data
+		case "serviceTier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("serviceTier"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ServiceTier = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateResponseInput unmarshals raw into the CreateResponseInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateResponseInput(ctx context.Context, raw any) (models.CreateResponseInput, error) {
+	var out models.CreateResponseInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateResponseInput", raw, &out)
 	return out, err
 }
 
@@ -14775,6 +17041,64 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 
 // region    **************************** object.gotpl ****************************
 
+var anthropicMessageImplementors = []string{"AnthropicMessage"}
+
+func (ec *executionContext) _AnthropicMessage(ctx context.Context, sel ast.SelectionSet, obj *models.AnthropicMessage) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, anthropicMessageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AnthropicMessage")
+		case "id":
+			out.Values[i] = ec._AnthropicMessage_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._AnthropicMessage_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "stopReason":
+			out.Values[i] = ec._AnthropicMessage_stopReason(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "content":
+			out.Values[i] = ec._AnthropicMessage_content(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._AnthropicMessage_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._AnthropicMessage_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var apiKeyImplementors = []string{"ApiKey", "Node"}
 
 func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, obj *models.APIKey) graphql.Marshaler {
@@ -14935,6 +17259,44 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 			}
 		case "node":
 			out.Values[i] = ec._ApiKeyEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var cancelResponsePayloadImplementors = []string{"CancelResponsePayload"}
+
+func (ec *executionContext) _CancelResponsePayload(ctx context.Context, sel ast.SelectionSet, obj *models.CancelResponsePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, cancelResponsePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CancelResponsePayload")
+		case "response":
+			out.Values[i] = ec._CancelResponsePayload_response(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CancelResponsePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -15740,6 +18102,44 @@ func (ec *executionContext) _ChatResponseMessage(ctx context.Context, sel ast.Se
 	return out
 }
 
+var countMessageTokensPayloadImplementors = []string{"CountMessageTokensPayload"}
+
+func (ec *executionContext) _CountMessageTokensPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CountMessageTokensPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, countMessageTokensPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CountMessageTokensPayload")
+		case "inputTokens":
+			out.Values[i] = ec._CountMessageTokensPayload_inputTokens(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CountMessageTokensPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var createApiKeyPayloadImplementors = []string{"CreateApiKeyPayload"}
 
 func (ec *executionContext) _CreateApiKeyPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateAPIKeyPayload) graphql.Marshaler {
@@ -15935,6 +18335,44 @@ func (ec *executionContext) _CreateImagePayload(ctx context.Context, sel ast.Sel
 	return out
 }
 
+var createMessagePayloadImplementors = []string{"CreateMessagePayload"}
+
+func (ec *executionContext) _CreateMessagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateMessagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createMessagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateMessagePayload")
+		case "message":
+			out.Values[i] = ec._CreateMessagePayload_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateMessagePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var createModerationPayloadImplementors = []string{"CreateModerationPayload"}
 
 func (ec *executionContext) _CreateModerationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateModerationPayload) graphql.Marshaler {
@@ -15953,6 +18391,44 @@ func (ec *executionContext) _CreateModerationPayload(ctx context.Context, sel as
 			}
 		case "userErrors":
 			out.Values[i] = ec._CreateModerationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createResponsePayloadImplementors = []string{"CreateResponsePayload"}
+
+func (ec *executionContext) _CreateResponsePayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateResponsePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createResponsePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateResponsePayload")
+		case "response":
+			out.Values[i] = ec._CreateResponsePayload_response(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateResponsePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -16181,6 +18657,44 @@ func (ec *executionContext) _DeleteModelPayload(ctx context.Context, sel ast.Sel
 			}
 		case "userErrors":
 			out.Values[i] = ec._DeleteModelPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var deleteResponsePayloadImplementors = []string{"DeleteResponsePayload"}
+
+func (ec *executionContext) _DeleteResponsePayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteResponsePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, deleteResponsePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("DeleteResponsePayload")
+		case "deletedResponseId":
+			out.Values[i] = ec._DeleteResponsePayload_deletedResponseId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._DeleteResponsePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -16778,6 +19292,41 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "createMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "countMessageTokens":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_countMessageTokens(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createResponse":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createResponse(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "deleteResponse":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_deleteResponse(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cancelResponse":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_cancelResponse(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "updateViewer":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_updateViewer(ctx, field)
@@ -17084,6 +19633,18 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_apiKey(ctx, field)
 				})
+		case "response":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_response(ctx, field)
+				})
+		case "responseInputItems":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_responseInputItems(ctx, field)
+				})
 		case "channels":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
 				true, false,
@@ -17121,6 +19682,199 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var responseImplementors = []string{"Response"}
+
+func (ec *executionContext) _Response(ctx context.Context, sel ast.SelectionSet, obj *models.Response) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, responseImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Response")
+		case "id":
+			out.Values[i] = ec._Response_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._Response_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "status":
+			out.Values[i] = ec._Response_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "previousId":
+			out.Values[i] = ec._Response_previousId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "output":
+			out.Values[i] = ec._Response_output(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._Response_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._Response_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._Response_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var responseItemImplementors = []string{"ResponseItem"}
+
+func (ec *executionContext) _ResponseItem(ctx context.Context, sel ast.SelectionSet, obj *models.ResponseItem) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, responseItemImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResponseItem")
+		case "id":
+			out.Values[i] = ec._ResponseItem_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._ResponseItem_raw(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var responseItemConnectionImplementors = []string{"ResponseItemConnection"}
+
+func (ec *executionContext) _ResponseItemConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.ResponseItem]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, responseItemConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResponseItemConnection")
+		case "edges":
+			out.Values[i] = ec._ResponseItemConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._ResponseItemConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._ResponseItemConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ResponseItemConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var responseItemEdgeImplementors = []string{"ResponseItemEdge"}
+
+func (ec *executionContext) _ResponseItemEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.ResponseItem]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, responseItemEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResponseItemEdge")
+		case "cursor":
+			out.Values[i] = ec._ResponseItemEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._ResponseItemEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -17311,6 +20065,59 @@ func (ec *executionContext) _StreamError(ctx context.Context, sel ast.SelectionS
 	return out
 }
 
+var streamEventImplementors = []string{"StreamEvent"}
+
+func (ec *executionContext) _StreamEvent(ctx context.Context, sel ast.SelectionSet, obj *models.StreamEvent) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, streamEventImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("StreamEvent")
+		case "sequence":
+			out.Values[i] = ec._StreamEvent_sequence(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "type":
+			out.Values[i] = ec._StreamEvent_type(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "raw":
+			out.Values[i] = ec._StreamEvent_raw(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._StreamEvent_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._StreamEvent_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var subscriptionImplementors = []string{"Subscription"}
 
 func (ec *executionContext) _Subscription(ctx context.Context, sel ast.SelectionSet) func(ctx context.Context) graphql.Marshaler {
@@ -17326,6 +20133,10 @@ func (ec *executionContext) _Subscription(ctx context.Context, sel ast.Selection
 	switch fields[0].Name {
 	case "chatCompletion":
 		return ec._Subscription_chatCompletion(ctx, fields[0])
+	case "message":
+		return ec._Subscription_message(ctx, fields[0])
+	case "response":
+		return ec._Subscription_response(ctx, fields[0])
 	default:
 		panic("unknown field " + strconv.Quote(fields[0].Name))
 	}
@@ -18728,8 +21539,18 @@ func (ec *executionContext) unmarshalNCreateImageInput2githubᚗcomᚋcoaidevᚋ
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNCreateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessageInput(ctx context.Context, v any) (models.CreateMessageInput, error) {
+	res, err := ec.unmarshalInputCreateMessageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx context.Context, v any) (models.CreateModerationInput, error) {
 	res, err := ec.unmarshalInputCreateModerationInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateResponseInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponseInput(ctx context.Context, v any) (models.CreateResponseInput, error) {
+	res, err := ec.unmarshalInputCreateResponseInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -19142,6 +21963,80 @@ func (ec *executionContext) marshalNPlan2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmode
 	return ec._Plan(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalNResponseItem2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ResponseItem) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNResponseItem2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNResponseItem2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx context.Context, sel ast.SelectionSet, v *models.ResponseItem) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ResponseItem!")
+		return graphql.Null
+	}
+	return ec._ResponseItem(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNResponseItemEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.ResponseItem]) graphql.Marshaler {
+	return ec._ResponseItemEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNResponseItemEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.ResponseItem]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNResponseItemEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus(ctx context.Context, v any) (models.ResponseStatus, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus(ctx context.Context, sel ast.SelectionSet, v models.ResponseStatus) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ResponseStatus!")
+	}
+	return res
+}
+
+var (
+	unmarshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus = map[string]models.ResponseStatus{
+		"IN_PROGRESS": models.ResponseInProgress,
+		"COMPLETED":   models.ResponseCompleted,
+		"INCOMPLETE":  models.ResponseIncomplete,
+		"FAILED":      models.ResponseFailed,
+	}
+	marshalNResponseStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseStatus = map[models.ResponseStatus]string{
+		models.ResponseInProgress: "IN_PROGRESS",
+		models.ResponseCompleted:  "COMPLETED",
+		models.ResponseIncomplete: "INCOMPLETE",
+		models.ResponseFailed:     "FAILED",
+	}
+)
+
 func (ec *executionContext) unmarshalNRole2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRole(ctx context.Context, v any) (models.Role, error) {
 	tmp, err := graphql.UnmarshalString(v)
 	res := unmarshalNRole2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRole[tmp]
@@ -19241,6 +22136,14 @@ func (ec *executionContext) marshalNScope2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalNStreamEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamEvent(ctx context.Context, sel ast.SelectionSet, v *models.StreamEvent) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "StreamEvent!")
+		return graphql.Null
+	}
+	return ec._StreamEvent(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNString2string(ctx context.Context, v any) (string, error) {
@@ -19604,6 +22507,13 @@ func (ec *executionContext) marshalN__TypeKind2string(ctx context.Context, sel a
 	return res
 }
 
+func (ec *executionContext) marshalOAnthropicMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAnthropicMessage(ctx context.Context, sel ast.SelectionSet, v *models.AnthropicMessage) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._AnthropicMessage(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOApiKey2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAPIKey(ctx context.Context, sel ast.SelectionSet, v *models.APIKey) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -19685,6 +22595,13 @@ var (
 		models.CacheMiss: "MISS",
 	}
 )
+
+func (ec *executionContext) marshalOCancelResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCancelResponsePayload(ctx context.Context, sel ast.SelectionSet, v *models.CancelResponsePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CancelResponsePayload(ctx, sel, v)
+}
 
 func (ec *executionContext) marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx context.Context, sel ast.SelectionSet, v *models.Channel) graphql.Marshaler {
 	if v == nil {
@@ -19905,6 +22822,13 @@ func (ec *executionContext) unmarshalOContentPartInput2ᚕgithubᚗcomᚋcoaidev
 	return res, nil
 }
 
+func (ec *executionContext) marshalOCountMessageTokensPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCountMessageTokensPayload(ctx context.Context, sel ast.SelectionSet, v *models.CountMessageTokensPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CountMessageTokensPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOCreateApiKeyPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateAPIKeyPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateAPIKeyPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -19940,11 +22864,25 @@ func (ec *executionContext) marshalOCreateImagePayload2ᚖgithubᚗcomᚋcoaidev
 	return ec._CreateImagePayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOCreateMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessagePayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateMessagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateMessagePayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOCreateModerationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateModerationPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
 	}
 	return ec._CreateModerationPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponsePayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateResponsePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateResponsePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOCreateSpeechPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateSpeechPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateSpeechPayload) graphql.Marshaler {
@@ -20023,6 +22961,13 @@ func (ec *executionContext) marshalODeleteModelPayload2ᚖgithubᚗcomᚋcoaidev
 		return graphql.Null
 	}
 	return ec._DeleteModelPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalODeleteResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteResponsePayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteResponsePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._DeleteResponsePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOEmbeddingList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingList(ctx context.Context, sel ast.SelectionSet, v *models.EmbeddingList) graphql.Marshaler {
@@ -20241,6 +23186,22 @@ func (ec *executionContext) marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodels�
 	return v
 }
 
+func (ec *executionContext) unmarshalOJSON2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx context.Context, v any) (*models.JSON, error) {
+	if v == nil {
+		return nil, nil
+	}
+	var res = new(models.JSON)
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOJSON2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx context.Context, sel ast.SelectionSet, v *models.JSON) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return v
+}
+
 func (ec *executionContext) unmarshalOJsonSchemaInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSONSchema(ctx context.Context, v any) (*models.JSONSchema, error) {
 	if v == nil {
 		return nil, nil
@@ -20401,12 +23362,26 @@ func (ec *executionContext) unmarshalOPricingInput2ᚖgithubᚗcomᚋcoaidevᚋc
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalOResponse2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponse(ctx context.Context, sel ast.SelectionSet, v *models.Response) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Response(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOResponseFormatInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseFormat(ctx context.Context, v any) (*models.ResponseFormat, error) {
 	if v == nil {
 		return nil, nil
 	}
 	res, err := ec.unmarshalInputResponseFormatInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOResponseItemConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.ResponseItem]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ResponseItemConnection(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalORotateApiKeyInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRotateAPIKeyInput(ctx context.Context, v any) (*models.RotateAPIKeyInput, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
@@ -93,7 +94,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize)},
+	completions := chat.New(reg, ledger, archive.New(a.db), chat.Config{Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize)},
 		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	a.onClose("response cache", func(context.Context) error { completions.Close(); return nil })
 

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
@@ -143,7 +144,7 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 
 func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Meter: tel.meter,
+		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }

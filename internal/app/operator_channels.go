@@ -9,6 +9,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/models"
 )
@@ -107,7 +108,7 @@ func (o *Operator) TestChannel(ctx context.Context, id, model string) (*models.T
 	if model != "" {
 		in.Model = &model
 	}
-	completions := chat.New(o.channels, o.ledger(), chat.Config{},
+	completions := chat.New(o.channels, o.ledger(), archive.New(o.db), chat.Config{},
 		chat.Telemetry{Meter: metricnoop.Meter{}, Tracer: tracenoop.Tracer{}})
 	p, err := mended(completions.TestChannel(ctx, o.admin, id, in))
 	if err != nil {

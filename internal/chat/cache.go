@@ -32,37 +32,37 @@ type cached struct {
 	ttl    time.Duration
 }
 
-// responses keeps answers in this process, for keys that ask for it. When it is
+// answers keeps answers in this process, for keys that ask for it. When it is
 // full, what is asked for least goes first.
-type responses struct {
+type answers struct {
 	entries *otter.Cache[cacheKey, *cached] // nil: nothing is kept
 }
 
-func newResponses(maxBytes int64) responses {
+func newAnswers(maxBytes int64) answers {
 	if maxBytes <= 0 {
-		return responses{}
+		return answers{}
 	}
-	return responses{otter.Must(&otter.Options[cacheKey, *cached]{
+	return answers{otter.Must(&otter.Options[cacheKey, *cached]{
 		MaximumWeight:    uint64(maxBytes),
 		Weigher:          func(_ cacheKey, c *cached) uint32 { return uint32(c.size) }, //nolint:gosec // at most maxCached and a little
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *cached]) time.Duration { return e.Value.ttl }),
 	})}
 }
 
-func (r responses) close() {
-	if r.entries != nil {
-		r.entries.StopAllGoroutines()
+func (a answers) close() {
+	if a.entries != nil {
+		a.entries.StopAllGoroutines()
 	}
 }
 
 // find gives what was answered to the same request, and where to put the answer
 // if there is none: nil for a request that is not cached.
-func (r responses) find(j *job) (hit *cached, at *cacheKey) {
-	if r.entries == nil || j.viewer.CacheTTL <= 0 || j.in.NoCache {
+func (a answers) find(j *job) (hit *cached, at *cacheKey) {
+	if a.entries == nil || j.viewer.CacheTTL <= 0 || j.in.NoCache {
 		return nil, nil
 	}
 	key := keyOf(j)
-	hit, _ = r.entries.GetIfPresent(key)
+	hit, _ = a.entries.GetIfPresent(key)
 	return hit, &key
 }
 
@@ -100,7 +100,7 @@ func hashMembers(h hash.Hash, object []byte) {
 }
 
 // keep takes an answer for the next who asks the same.
-func (r responses) keep(at *cacheKey, ttl time.Duration, whole []byte, chunks [][]byte, usage *models.Usage) {
+func (a answers) keep(at *cacheKey, ttl time.Duration, whole []byte, chunks [][]byte, usage *models.Usage) {
 	const overhead = 512 // of an entry
 	c := &cached{whole: freeOfCharge(whole), ttl: ttl, size: overhead + len(whole)}
 	for i, chunk := range chunks {
@@ -120,7 +120,7 @@ func (r responses) keep(at *cacheKey, ttl time.Duration, whole []byte, chunks []
 		}
 		c.usage = &free
 	}
-	r.entries.Set(*at, c)
+	a.entries.Set(*at, c)
 }
 
 // freeOfCharge writes into an answer's usage that it costs nothing.

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/tidwall/gjson"
 
+	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/usage"
@@ -43,18 +44,19 @@ type Config struct {
 type Service struct {
 	channels *channels.Registry
 	ledger   *usage.Ledger
+	archive  *archive.Archive
 	timeout  time.Duration
 	measure  *measure
-	cache    responses
+	cache    answers
 }
 
-// New makes the service.
-func New(reg *channels.Registry, ledger *usage.Ledger, cfg Config, tel Telemetry) *Service {
+// New makes the service. The archive keeps the responses that clients may follow.
+func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg Config, tel Telemetry) *Service {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
 	return &Service{
-		channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel), cache: newResponses(cfg.CacheBytes),
+		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, measure: newMeasure(tel), cache: newAnswers(cfg.CacheBytes),
 	}
 }
 

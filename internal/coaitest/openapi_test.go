@@ -10,9 +10,62 @@ import (
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/pb33f/libopenapi-validator/schema_validation"
+	"github.com/pb33f/libopenapi/datamodel/high/base"
 
 	"github.com/coaidev/coai/internal/coaitest"
 )
+
+// The events of a streamed response are valid against OpenAI's description, too.
+func TestEventsAreOpenAIs(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "spec", "openai.yaml"))
+	if err != nil {
+		t.Skip("OpenAI's description is not to be had")
+	}
+	doc, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, err := doc.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemas := schema_validation.NewSchemaValidator()
+	byType := map[string]*base.Schema{}
+	for _, variant := range model.Model.Components.Schemas.GetOrZero("ResponseStreamEvent").Schema().AnyOf {
+		s := variant.Schema()
+		if kind := s.Properties.GetOrZero("type"); kind != nil && len(kind.Schema().Enum) > 0 {
+			byType[kind.Schema().Enum[0].Value] = s
+		}
+	}
+	p := coaitest.Start(t, coaitest.Backends{})
+	delta := func(d string) string {
+		return `{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-test","choices":[{"index":0,"delta":` + d + `,"finish_reason":null}]}`
+	}
+	p.Channel(coaitest.NewUpstream(t, coaitest.Events(
+		coaitest.FirstChunk, delta(`{"reasoning_content":"Hm."}`), coaitest.Chunk("I look."), delta(`{"refusal":"No."}`),
+		delta(`{"tool_calls":[{"index":0,"id":"c0","type":"function","function":{"name":"a","arguments":"{}"}}]}`),
+		coaitest.FinishChunk, coaitest.UsageChunk, coaitest.Done)), nil)
+	events := coaitest.NewEventStream(t, p.Open(t.Context(), "POST", "/v1/responses", p.UserKey(nil), object{"model": "gpt-test", "input": "x", "stream": true})).All()
+	if len(events) < 20 {
+		t.Errorf("only %d events", len(events))
+	}
+	for _, e := range events {
+		kind := decode[struct{ Type string }](t, e).Type
+		if byType[kind] == nil {
+			t.Errorf("OpenAI has no event %s", kind)
+			continue
+		}
+		if ok, errs := schemas.ValidateSchemaString(byType[kind], e); !ok {
+			for _, err := range errs {
+				t.Errorf("%s: %s", kind, err.Reason)
+				for _, s := range err.SchemaValidationErrors {
+					t.Errorf("  %s: %s", s.FieldPath, s.Reason)
+				}
+			}
+		}
+	}
+}
 
 // Answers are valid against OpenAI's published description of its API, where
 // that file is to be had beside the repository.
@@ -44,8 +97,11 @@ func TestAnswersAreOpenAIs(t *testing.T) {
 		"text":        {"POST", "/v1/completions", object{"model": "echo", "prompt": "x"}},
 		"images":      {"POST", "/v1/images/generations", object{"model": "echo", "prompt": "x"}},
 		"moderation":  {"POST", "/v1/moderations", object{"model": "echo", "input": "x"}},
-		"models":      {"GET", "/v1/models", nil},
-		"one model":   {"GET", "/v1/models/echo", nil},
+		"response":    {"POST", "/v1/responses", object{"model": "echo", "input": "Hello", "instructions": "Be kind.", "metadata": object{"k": "v"}}},
+		"function calls": {"POST", "/v1/responses", object{"model": "echo", "input": "Hello", "tool_choice": "required", "tools": []object{
+			{"type": "function", "name": "f", "parameters": object{"type": "object"}, "strict": false}}}},
+		"models":    {"GET", "/v1/models", nil},
+		"one model": {"GET", "/v1/models/echo", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := p.Do(c.method, c.path, key, c.body)

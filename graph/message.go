@@ -1,0 +1,23 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/coaidev/coai/models"
+)
+
+func (r mutation) CreateMessage(ctx context.Context, in models.CreateMessageInput) (*models.CreateMessagePayload, error) {
+	return settle(r.chat.CreateMessage(ctx, viewer(ctx), in))
+}
+
+func (r mutation) CountMessageTokens(ctx context.Context, in models.CreateMessageInput) (*models.CountMessageTokensPayload, error) {
+	return settle(r.chat.CountMessageTokens(ctx, viewer(ctx), in))
+}
+
+func (r subscription) Message(ctx context.Context, in models.CreateMessageInput) (<-chan *models.StreamEvent, error) {
+	st, err := r.chat.StreamMessage(ctx, viewer(ctx), in)
+	if err != nil {
+		return nil, err
+	}
+	return pump(ctx, st.Next, st.Close, failedEvent), nil
+}

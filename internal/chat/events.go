@@ -1,0 +1,110 @@
+package chat
+
+import (
+	"errors"
+	"io"
+
+	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/models"
+)
+
+// writer turns the chunks of a completion into the events of another language.
+type writer interface {
+	// Chunk gives the events for a chunk.
+	Chunk(c *models.ChunkBody) ([]*models.StreamEvent, error)
+	// End gives the events that end the answer.
+	End(u *models.Usage) ([]*models.StreamEvent, error)
+	// Fail gives the events for a failure, if the language has any beside the error itself.
+	Fail(e *models.Error) []*models.StreamEvent
+}
+
+// Events is a completion on its way to one client in another language. It is
+// for one goroutine.
+type Events struct {
+	stream *Stream
+	writer writer
+
+	ready     []*models.StreamEvent
+	usage     *models.Usage
+	channelID string
+	sequence  int
+	done      bool
+}
+
+// Next waits for the next event and gives io.EOF after the last. A failure comes
+// as a last event with Err set.
+func (e *Events) Next() (*models.StreamEvent, error) {
+	for len(e.ready) == 0 {
+		if e.done {
+			return nil, io.EOF
+		}
+		chunk, err := e.stream.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			e.end()
+		case err != nil:
+			return nil, err
+		case chunk.Err != nil:
+			e.fail(chunk.Err)
+		default:
+			e.take(chunk)
+		}
+	}
+	event := e.ready[0]
+	e.ready = e.ready[1:]
+	event.Sequence, event.ChannelID = e.sequence, e.channelID
+	e.sequence++
+	return event, nil
+}
+
+// Close gives up what is left: it cancels the upstream and accounts for what was
+// produced.
+func (e *Events) Close() error {
+	e.ready, e.done = nil, true
+	return e.stream.Close()
+}
+
+// take translates a chunk. One that cannot be is the upstream's fault, and ends
+// the stream.
+func (e *Events) take(chunk *models.ChatCompletionChunk) {
+	e.channelID = chunk.ChannelID
+	if chunk.Usage != nil {
+		e.usage = chunk.Usage
+	}
+	body, err := chunk.Body()
+	if err == nil {
+		e.ready, err = e.writer.Chunk(body)
+	}
+	if err == nil {
+		return
+	}
+	e.ready = nil
+	if e.stream.done { // settled: nothing is left to break off
+		e.fail(public(unreadable(err)))
+		return
+	}
+	e.stream.breakOff(unreadable(err))
+}
+
+func unreadable(err error) *providers.Error {
+	return &providers.Error{Class: providers.Malformed, Message: "The upstream's answer could not be read.", Cause: err}
+}
+
+func (e *Events) end() {
+	events, err := e.writer.End(e.usage)
+	if err != nil {
+		e.fail(public(unreadable(err)))
+		return
+	}
+	e.ready, e.done = events, true
+	events[len(events)-1].Usage = e.usage
+}
+
+func (e *Events) fail(failure *models.Error) {
+	e.done = true
+	if e.ready = e.writer.Fail(failure); len(e.ready) == 0 {
+		e.ready = []*models.StreamEvent{models.FailedEvent(failure)}
+		return
+	}
+	e.ready[len(e.ready)-1].Err = failure
+}
