@@ -61,6 +61,8 @@ type APIKey struct {
 	LastUsedAt    *time.Time `bun:"last_used_at" json:"-"` // exact to a minute
 	CreatedAt     time.Time  `bun:"created_at" json:"-"`
 
+	OnDisconnect OnDisconnect `bun:"on_disconnect" json:"on_disconnect"`
+
 	// After a rotation the old secret stays valid until PreviousExpiresAt.
 	PreviousHash      []byte     `bun:"previous_hash" json:"-"`
 	PreviousExpiresAt *time.Time `bun:"previous_expires_at" json:"-"`
@@ -76,6 +78,9 @@ type CreateAPIKeyInput struct {
 	AllowedModels []string   `json:"allowed_models,omitempty"` // empty: all
 	AllowedCIDRs  []string   `json:"allowed_cidrs,omitempty"`  // empty: from anywhere; a single address counts as a network
 	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
+
+	Budgets      *BudgetsInput `json:"budgets,omitempty"`
+	OnDisconnect *OnDisconnect `json:"on_disconnect,omitempty"` // default [OnDisconnectCancel]
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -95,6 +100,9 @@ func (in *CreateAPIKeyInput) Validate(now time.Time) error {
 	if err := canonCIDRs(in.AllowedCIDRs); err != nil {
 		return err
 	}
+	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {
+		return err
+	}
 	return validExpiry(in.ExpiresAt, now)
 }
 
@@ -105,6 +113,9 @@ type UpdateAPIKeyInput struct {
 	AllowedModels graphql.Omittable[[]string]   `json:"allowed_models,omitzero"`
 	AllowedCIDRs  graphql.Omittable[[]string]   `json:"allowed_cidrs,omitzero"`
 	ExpiresAt     graphql.Omittable[*time.Time] `json:"expires_at,omitzero"`
+
+	Budgets      *BudgetsInput `json:"budgets,omitempty"`
+	OnDisconnect *OnDisconnect `json:"on_disconnect,omitempty"`
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -135,10 +146,22 @@ func (in *UpdateAPIKeyInput) Validate(now time.Time) error {
 			return err
 		}
 	}
+	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {
+		return err
+	}
 	if v, ok := in.ExpiresAt.ValueOK(); ok {
 		return validExpiry(v, now)
 	}
 	return nil
+}
+
+func validSpending(b *BudgetsInput, policy *OnDisconnect) error {
+	if policy != nil {
+		if err := policy.validate("on_disconnect"); err != nil {
+			return err
+		}
+	}
+	return b.validate("budgets")
 }
 
 // RotateAPIKeyInput says how a key's secret is replaced.

@@ -15,6 +15,8 @@ type Viewer struct {
 	Scopes        []Scope
 	AllowedModels []string // empty: all
 	AllowedCIDRs  []string // empty: from anywhere
+	Metered       bool     // the user or the key has a balance or a budget
+	OnDisconnect  OnDisconnect
 }
 
 // Require fails unless the viewer is signed in and its key carries the scope.

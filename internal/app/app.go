@@ -94,8 +94,10 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout},
-		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	completions := chat.New(reg, ledger, chat.Config{
+		Timeout: a.cfg.CompletionTimeout, DrainTimeout: a.cfg.DrainTimeout, DrainTokens: a.cfg.DrainTokens, Drains: a.cfg.DrainConcurrency,
+	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	a.onClose("completions without clients", completions.Close) // before the ledger
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,

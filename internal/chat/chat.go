@@ -36,6 +36,13 @@ const clientClosed = "client_closed_request"
 // Config holds the settings of a [Service].
 type Config struct {
 	Timeout time.Duration // of a whole completion; default [DefaultTimeout]
+
+	// Bounds of completions whose clients have left: for keys that ask for it,
+	// the upstream may finish. Defaults: [DefaultDrainTimeout], [DefaultDrainTokens],
+	// and [DefaultDrains] at a time.
+	DrainTimeout time.Duration
+	DrainTokens  int
+	Drains       int
 }
 
 // Service answers completions.
@@ -44,14 +51,15 @@ type Service struct {
 	ledger   *usage.Ledger
 	timeout  time.Duration
 	measure  *measure
+	drains   *drains
 }
 
-// New makes the service.
+// New makes the service. End it with [Service.Close].
 func New(reg *channels.Registry, ledger *usage.Ledger, cfg Config, tel Telemetry) *Service {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Service{channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel)}
+	return &Service{channels: reg, ledger: ledger, timeout: cfg.Timeout, measure: newMeasure(tel), drains: newDrains(cfg)}
 }
 
 // Complete answers a request in one piece. Its errors are those of [Service.Stream],

@@ -47,10 +47,15 @@ func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
 }
 
 // Close gives up what is left: it cancels the upstream and accounts for what
-// was produced.
+// was produced. For a key that asks for it, the upstream may finish first, in the
+// background and within bounds.
 func (s *Stream) Close() error {
 	s.ready = nil
 	if s.done {
+		return nil
+	}
+	if s.upstream != nil && s.job.departure.leave(context.Canceled) {
+		go s.drain()
 		return nil
 	}
 	s.job.cancel()
@@ -111,6 +116,7 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 		return
 	}
 	raw, keep := j.read.chunk(raw, s.wantsUsage)
+	j.checkpoint()
 	if !keep {
 		return
 	}
