@@ -124,7 +124,7 @@ func refusal(x *models.Budget, r *models.UsageRecord) *models.Error {
 	if strings.HasPrefix(x.Owner, models.APIKeyPrefix) {
 		whose = "This API key's"
 	}
-	name := map[models.Period]string{models.PeriodDay: "daily", models.PeriodMonth: "monthly", models.PeriodTotal: "total"}[x.Period]
+	name := map[models.Period]string{models.PeriodDay: "daily", models.PeriodMonth: "monthly", models.PeriodTotal: "total", models.PeriodBalance: "prepaid"}[x.Period]
 	e.Message = fmt.Sprintf("%s %s budget of $%s is exceeded: $%s are spent, $%s are held by requests that run, and this one may cost up to $%s.",
 		whose, name, x.Limit, x.Spent, x.Held, r.Held)
 	if at := x.ResetsAt(); at != nil {

@@ -21,7 +21,7 @@ func BenchmarkPair(b *testing.B) {
 	for _, dialect := range testdb.Dialects() {
 		b.Run(dialect, func(b *testing.B) {
 			ledger := usage.New(testdb.New(b, dialect), zerolog.Nop())
-			b.Cleanup(func() { _ = ledger.Close(context.Background()) })
+			b.Cleanup(func() { _ = ledger.Close(context.WithoutCancel(b.Context())) })
 			b.ReportAllocs()
 			work := make(chan int)
 			var callers sync.WaitGroup

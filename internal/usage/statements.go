@@ -77,7 +77,7 @@ func (s *statement) prepare(ctx context.Context, db *storage.DB) error {
 		return nil
 	}
 	for len(s.prepared) < powers {
-		stmt, err := db.Write().DB.PrepareContext(ctx, s.text(storage.SQLite, 1<<len(s.prepared)))
+		stmt, err := db.Write().DB.PrepareContext(ctx, s.text(storage.SQLite, 1<<len(s.prepared))) //nolint:sqlclosecheck // kept as long as the database
 		if err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
@@ -98,7 +98,7 @@ func (s *statement) exec(ctx context.Context, tx *sql.Tx, args []any) (changed i
 	}
 	for power := powers - 1; power >= 0; power-- {
 		for n := 1 << power; rows >= n; rows -= n {
-			done, err := affected(tx.StmtContext(ctx, s.prepared[power]).ExecContext(ctx, args[:n*s.columns]...))
+			done, err := affected(tx.StmtContext(ctx, s.prepared[power]).ExecContext(ctx, args[:n*s.columns]...)) //nolint:sqlclosecheck // ends with the transaction
 			if err != nil {
 				return changed, err
 			}
