@@ -21,3 +21,7 @@ func (r mutation) SaveModel(ctx context.Context, in models.SaveModelInput) (*mod
 func (r mutation) DeleteModel(ctx context.Context, id string) (*models.DeleteModelPayload, error) {
 	return settle(r.channels.DeleteModel(ctx, viewer(ctx), id))
 }
+
+func (r mutation) ImportModelPrices(ctx context.Context, in models.ImportModelPricesInput) (*models.ImportModelPricesPayload, error) {
+	return settle(r.channels.ImportModelPrices(ctx, viewer(ctx), in))
+}

@@ -53,6 +53,9 @@ func (r *Resolver) Subscription() generated.SubscriptionResolver { return subscr
 // User resolves a user's fields that are not columns.
 func (r *Resolver) User() generated.UserResolver { return user{r} }
 
+// ApiKey resolves a key's fields that are not columns.
+func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive,staticcheck // gqlgen spells it so
+
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {
 	return chatCompletionInput{}
@@ -63,6 +66,7 @@ type (
 	mutation            struct{ *Resolver }
 	subscription        struct{ *Resolver }
 	user                struct{ *Resolver }
+	apiKey              struct{ *Resolver }
 	chatCompletionInput struct{}
 )
 

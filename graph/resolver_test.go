@@ -307,6 +307,9 @@ func literal(schema *ast.Schema, typ *ast.Type) string {
 		}
 		return "{" + strings.Join(fields, ",") + "}"
 	default:
+		if typ.NamedType == "DateTime" {
+			return `"2026-01-01T00:00:00Z"`
+		}
 		return `"1"`
 	}
 }

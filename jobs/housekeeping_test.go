@@ -48,15 +48,20 @@ func TestHousekeeping(t *testing.T) {
 		key("fresh", ago(day), nil)
 		key("expired", ago(91*day), nil)
 		key("revoked", nil, ago(91*day))
-		record := func(id string, status models.UsageStatus, age time.Duration, settled *time.Time) {
-			insert(&models.UsageRecord{
-				ID: id, RequestID: id, UserID: user.ID, Model: "echo", Status: status, PromptTokens: 7,
-				CreatedAt: *ago(age), SettledAt: settled, LeaseUntil: *ago(age - time.Minute),
-			})
+		record := func(id string, age time.Duration) *models.UsageRecord {
+			return &models.UsageRecord{
+				ID: id, RequestID: id, UserID: user.ID, Model: "echo", Status: models.UsageSettled, PromptTokens: 7,
+				CreatedAt: *ago(age), SettledAt: ago(age),
+			}
 		}
-		record("req_lost", models.UsagePending, time.Hour, nil)
-		record("req_old", models.UsageSettled, 40*day, ago(40*day))
-		record("req_new", models.UsageSettled, 20*day, ago(20*day))
+		insert(record("req_old", 40*day))
+		insert(record("req_new", 20*day))
+		if err := ledger.Begin(ctx, record("req_lost", time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Write().ExecContext(ctx, "UPDATE usage_holds SET lease_until = created_at"); err != nil {
+			t.Fatal(err)
+		}
 		for name, at := range map[string]time.Time{"job:x:old": *ago(time.Hour), "job:x:now": now, "other": *ago(time.Hour)} {
 			if ok, err := db.Acquire(ctx, name, "somebody", at, 30*time.Minute); err != nil || !ok {
 				t.Fatalf("lease %s: %t, %v", name, ok, err)

@@ -61,7 +61,8 @@ type APIKey struct {
 	LastUsedAt    *time.Time `bun:"last_used_at" json:"-"` // exact to a minute
 	CreatedAt     time.Time  `bun:"created_at" json:"-"`
 
-	CacheTTLSeconds int `bun:"cache_ttl" json:"cache_ttl_seconds"` // of the response cache; 0: none
+	CacheTTLSeconds int          `bun:"cache_ttl" json:"cache_ttl_seconds"` // of the response cache; 0: none
+	OnDisconnect    OnDisconnect `bun:"on_disconnect" json:"on_disconnect"`
 
 	// After a rotation the old secret stays valid until PreviousExpiresAt.
 	PreviousHash      []byte     `bun:"previous_hash" json:"-"`
@@ -79,7 +80,9 @@ type CreateAPIKeyInput struct {
 	AllowedCIDRs  []string   `json:"allowed_cidrs,omitempty"`  // empty: from anywhere; a single address counts as a network
 	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
 	// CacheTTLSeconds is how long answers are kept for the same request of the account, at most a day; 0: not at all.
-	CacheTTLSeconds *int `json:"cache_ttl_seconds,omitempty"`
+	CacheTTLSeconds *int          `json:"cache_ttl_seconds,omitempty"`
+	Budgets         *BudgetsInput `json:"budgets,omitempty"`
+	OnDisconnect    *OnDisconnect `json:"on_disconnect,omitempty"` // default [OnDisconnectCancel]
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -102,6 +105,9 @@ func (in *CreateAPIKeyInput) Validate(now time.Time) error {
 	if err := validCacheTTL(in.CacheTTLSeconds); err != nil {
 		return err
 	}
+	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {
+		return err
+	}
 	return validExpiry(in.ExpiresAt, now)
 }
 
@@ -114,6 +120,8 @@ type UpdateAPIKeyInput struct {
 	ExpiresAt     graphql.Omittable[*time.Time] `json:"expires_at,omitzero"`
 
 	CacheTTLSeconds graphql.Omittable[*int] `json:"cache_ttl_seconds,omitzero"` // null: 0
+	Budgets         *BudgetsInput           `json:"budgets,omitempty"`
+	OnDisconnect    *OnDisconnect           `json:"on_disconnect,omitempty"`
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -147,10 +155,22 @@ func (in *UpdateAPIKeyInput) Validate(now time.Time) error {
 	if err := validCacheTTL(in.CacheTTLSeconds.Value()); err != nil {
 		return err
 	}
+	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {
+		return err
+	}
 	if v, ok := in.ExpiresAt.ValueOK(); ok {
 		return validExpiry(v, now)
 	}
 	return nil
+}
+
+func validSpending(b *BudgetsInput, policy *OnDisconnect) error {
+	if policy != nil {
+		if err := policy.validate("on_disconnect"); err != nil {
+			return err
+		}
+	}
+	return b.validate("budgets")
 }
 
 // RotateAPIKeyInput says how a key's secret is replaced.

@@ -72,6 +72,8 @@ const (
 	CodeRequestTooLarge      = "request_too_large"
 	CodeUnsupportedMediaType = "unsupported_media_type"
 	CodeRateLimitExceeded    = "rate_limit_exceeded"
+	CodeInsufficientQuota    = "insufficient_quota" // a prepaid balance
+	CodeBudgetExceeded       = "budget_exceeded"
 	CodeInternal             = "internal_error"
 	CodeNoHealthyChannel     = "no_healthy_channel"
 	CodeUpstreamError        = "upstream_error"

@@ -23,6 +23,7 @@ const (
 	CompletionPrefix = "chatcmpl-"
 	ResponsePrefix   = "resp_"
 	MessagePrefix    = "msg_"
+	EntryPrefix      = "be_" // of a balance
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

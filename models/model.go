@@ -20,9 +20,11 @@ type Model struct {
 	MaxOutputTokens *int       `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
 	Capabilities    []string   `bun:"capabilities,type:jsonb" json:"capabilities"`
 	Aliases         []string   `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
-	Pricing         *Pricing   `bun:"pricing,type:jsonb" json:"pricing"`
-	CreatedAt       *time.Time `bun:"created_at" json:"-"` // nil: nobody has described it
+	Pricing         *Pricing   `bun:"-" json:"pricing"`                  // now; see [Model.PriceAt]
+	CreatedAt       *time.Time `bun:"created_at" json:"-"`               // nil: nobody has described it
 	UpdatedAt       *time.Time `bun:"updated_at" json:"-"`
+
+	Prices []ModelPrice `bun:"-" json:"-"` // past, present and planned, the oldest first
 }
 
 // IsNode makes Model a Relay node.
@@ -40,13 +42,6 @@ func ModelName(id string) (name string, ok bool) {
 	return string(b), err == nil && strings.HasPrefix(id, ModelPrefix) && len(b) > 0
 }
 
-// Pricing is what a model costs, in US dollars per million tokens.
-type Pricing struct {
-	Prompt     Nanos  `json:"prompt"`
-	Completion Nanos  `json:"completion"`
-	CachedRead *Nanos `json:"cached_read,omitempty"` // absent: as Prompt
-}
-
 // SaveModelInput describes a model in the catalogue: made when the name is new,
 // replaced when it is not.
 type SaveModelInput struct {
@@ -57,7 +52,10 @@ type SaveModelInput struct {
 	MaxOutputTokens *int     `json:"max_output_tokens,omitempty"`
 	Capabilities    []string `json:"capabilities,omitempty"`
 	Aliases         []string `json:"aliases,omitempty"`
-	Pricing         *Pricing `json:"pricing,omitempty"`
+	Pricing         *Pricing `json:"pricing,omitempty"` // absent: what was imported
+	// PricingFrom is when Pricing begins to count; absent: now. What was saved
+	// before counts until then.
+	PricingFrom *time.Time `json:"pricing_from,omitempty"`
 }
 
 // Validate checks the input.
@@ -97,30 +95,10 @@ func (in *SaveModelInput) Validate() error {
 			return Invalid(indexed("aliases", i), "A model cannot be an alias of itself.")
 		}
 	}
+	if in.PricingFrom != nil && in.Pricing == nil {
+		return Missing("pricing")
+	}
 	return in.Pricing.validate("pricing")
-}
-
-// maxPrice is a million dollars per million tokens: with it no completion of
-// fewer than 9 billion tokens can overflow.
-const maxPrice = 1_000_000 * Dollar
-
-func (p *Pricing) validate(at string) error {
-	if p == nil {
-		return nil
-	}
-	cached := Nanos(0)
-	if p.CachedRead != nil {
-		cached = *p.CachedRead
-	}
-	for _, f := range []struct {
-		param string
-		v     Nanos
-	}{{"prompt", p.Prompt}, {"completion", p.Completion}, {"cached_read", cached}} {
-		if f.v < 0 || f.v > maxPrice {
-			return Invalid(at+"."+f.param, "'%s.%s' must be between 0 and %s dollars per million tokens.", at, f.param, maxPrice)
-		}
-	}
-	return nil
 }
 
 // SaveModelPayload answers saveModel.

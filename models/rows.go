@@ -12,6 +12,9 @@ func (k *APIKey) BeforeAppendModel(context.Context, bun.Query) error {
 	notNil(&k.Scopes)
 	notNil(&k.AllowedModels)
 	notNil(&k.AllowedCIDRs)
+	if k.OnDisconnect == "" {
+		k.OnDisconnect = OnDisconnectCancel
+	}
 	return nil
 }
 

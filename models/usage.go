@@ -25,11 +25,12 @@ type Usage struct {
 	AudioMS    int64 `json:"-"` // milliseconds of audio transcribed
 }
 
-// PromptTokensDetails break the prompt down. Cached tokens are part of the prompt's count.
+// PromptTokensDetails break the prompt down. All are part of its count.
 type PromptTokensDetails struct {
 	CachedTokens     int64 `json:"cached_tokens"`
 	AudioTokens      int64 `json:"audio_tokens"`
 	CacheWriteTokens int64 `json:"cache_write_tokens,omitempty"`
+	ImageTokens      int64 `json:"image_tokens,omitempty"`
 }
 
 // CompletionTokensDetails break the completion down. All are part of its count.
@@ -74,7 +75,7 @@ func (u *Usage) Money() *Money {
 // UsageStatus is the state of a usage record.
 type UsageStatus string
 
-// The usage states. A record begins pending; the other two are final.
+// The usage states. An attempt begins pending; the other two are final.
 const (
 	UsagePending   UsageStatus = "pending"   // the upstream is at work, or the process died
 	UsageSettled   UsageStatus = "settled"   // the outcome is known
@@ -98,7 +99,8 @@ const (
 	OperationModeration     Operation = "moderation"
 )
 
-// UsageRecord accounts for one attempt at an upstream. Final rows are never
+// UsageRecord accounts for one attempt at an upstream. While the upstream works
+// it is a row of usage_holds; the row of usage_records is final and is never
 // changed.
 type UsageRecord struct {
 	bun.BaseModel `bun:"table:usage_records,alias:r"`
@@ -124,5 +126,14 @@ type UsageRecord struct {
 	TTFTMS           int64       `bun:"ttft_ms"` // time to first token; 0 when nothing came
 	CreatedAt        time.Time   `bun:"created_at"`
 	SettledAt        *time.Time  `bun:"settled_at"`
-	LeaseUntil       time.Time   `bun:"lease_until"` // a pending row older than this lost its process
+
+	// Our own count of the same attempt, beside what the upstream reported: a
+	// quarter of the bytes. It is for reconciliation, and costs nothing to make.
+	EstimatedPromptTokens     int64 `bun:"estimated_prompt_tokens"`
+	EstimatedCompletionTokens int64 `bun:"estimated_completion_tokens"`
+
+	// Metered says that the user or the key has a balance or a budget, and Held is
+	// what the attempt may cost at most, which Begin sets aside there.
+	Metered bool  `bun:"-"`
+	Held    Nanos `bun:"-"`
 }

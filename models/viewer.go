@@ -17,6 +17,8 @@ type Viewer struct {
 	AllowedModels []string      // empty: all
 	AllowedCIDRs  []string      // empty: from anywhere
 	CacheTTL      time.Duration // how long answers are kept for the same question; 0: not at all
+	Metered       bool          // the user or the key has a balance or a budget
+	OnDisconnect  OnDisconnect
 }
 
 // Require fails unless the viewer is signed in and its key carries the scope.

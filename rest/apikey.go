@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -23,11 +24,26 @@ func (h *handler) listAPIKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	l, err := viewList(r.Context(), p, page, func(k *models.APIKey) string { return k.ID }, viewAPIKey)
-	if err != nil {
+	var failed error
+	view := func(k *models.APIKey) any {
+		budgets, err := h.resolver.ApiKey().Budgets(r.Context(), k)
+		failed = errors.Join(failed, err)
+		return viewAPIKey(k, nil, budgets)
+	}
+	l, err := viewList(r.Context(), p, page, func(k *models.APIKey) string { return k.ID }, view)
+	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	return writeJSON(w, l)
+}
+
+// writeAPIKey answers with a key, and with its secret when there is one to show.
+func (h *handler) writeAPIKey(w http.ResponseWriter, r *http.Request, k *models.APIKey, secret *string) error {
+	budgets, err := h.resolver.ApiKey().Budgets(r.Context(), k)
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return writeJSON(w, viewAPIKey(k, secret, budgets))
 }
 
 func boolParam(q url.Values, name string) (*bool, error) {
@@ -52,7 +68,7 @@ func (h *handler) createAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewAPIKeySecret(done.APIKey, done.Secret))
+	return h.writeAPIKey(w, r, done.APIKey, done.Secret)
 }
 
 func (h *handler) retrieveAPIKey(w http.ResponseWriter, r *http.Request) error {
@@ -60,7 +76,7 @@ func (h *handler) retrieveAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewAPIKey(k))
+	return h.writeAPIKey(w, r, k, nil)
 }
 
 func (h *handler) updateAPIKey(w http.ResponseWriter, r *http.Request) error {
@@ -72,7 +88,7 @@ func (h *handler) updateAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewAPIKey(done.APIKey))
+	return h.writeAPIKey(w, r, done.APIKey, nil)
 }
 
 func (h *handler) rotateAPIKey(w http.ResponseWriter, r *http.Request) error {
@@ -84,7 +100,7 @@ func (h *handler) rotateAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewAPIKeySecret(done.APIKey, done.Secret))
+	return h.writeAPIKey(w, r, done.APIKey, done.Secret)
 }
 
 func (h *handler) deleteAPIKey(w http.ResponseWriter, r *http.Request) error {

@@ -23,9 +23,10 @@ var unmarshalers = json.JoinUnmarshalers( //nolint:gochecknoglobals // a constan
 	json.UnmarshalFromFunc(decodeStop),
 	json.UnmarshalFromFunc(decodeRaw),
 	json.UnmarshalFromFunc(decodeTime),
+	json.UnmarshalFromFunc(decodeNanos),
 	omittable[*string](), omittable[*int](), omittable[*time.Time](),
 	omittable[[]string](), omittable[[]models.Scope](),
-	omittable[models.StringMap](), omittable[*models.ChannelStatus](),
+	omittable[*models.Nanos](), omittable[models.StringMap](), omittable[*models.ChannelStatus](),
 	omittable[*models.ChannelLimits](), omittable[*models.ChannelSettings](),
 )
 
@@ -114,6 +115,37 @@ func decodeTime(dec *jsontext.Decoder, t *time.Time) error {
 		return nil
 	}
 	return wrongType(dec, expected)
+}
+
+// decodeNanos reads dollars: a number, a string that holds one, or an object as
+// answers have it, {"value": 0.5, "currency": "usd"}.
+func decodeNanos(dec *jsontext.Decoder, n *models.Nanos) error {
+	const expected = "an amount of dollars with at most nine decimal places, or {\"value\": 0.5, \"currency\": \"usd\"}"
+	if dec.PeekKind() == '{' {
+		var m struct {
+			Value    models.Nanos `json:"value"`
+			Currency string       `json:"currency"`
+		}
+		if err := json.UnmarshalDecode(dec, &m); err != nil {
+			return err //nolint:wrapcheck // explainJSON reads it
+		}
+		if m.Currency != "" && !strings.EqualFold(m.Currency, "usd") {
+			return &typeError{expected: "the currency usd", got: "'" + clip(m.Currency, 10) + "'"}
+		}
+		*n = m.Value
+		return nil
+	}
+	if k := dec.PeekKind(); k != '0' && k != '"' {
+		return wrongType(dec, expected)
+	}
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	if *n, err = models.ParseNanos(tok.String()); err != nil {
+		return &typeError{expected: expected, got: "'" + clip(tok.String(), 40) + "'"}
+	}
+	return nil
 }
 
 // typeError says what was expected where something else was.

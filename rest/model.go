@@ -3,6 +3,7 @@ package rest
 import (
 	"net/http"
 
+	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/models"
 )
 
@@ -51,4 +52,20 @@ func (h *handler) retrieveModel(w http.ResponseWriter, r *http.Request) error {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	return writeJSON(w, viewModel(m))
+}
+
+func (h *handler) importModelPrices(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[models.ImportModelPricesInput](h, w, r)
+	if err != nil {
+		return err
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().ImportModelPrices(r.Context(), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return writeJSON(w, &struct {
+		Object   string                `json:"object"`
+		Imported int                   `json:"imported"`
+		Skipped  []models.SkippedPrice `json:"skipped"`
+	}{"model.import", done.Imported, done.Skipped})
 }

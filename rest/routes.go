@@ -42,6 +42,12 @@ func routes() []route {
 		{http.MethodDelete, "/v1/channels/{id}", "Mutation.deleteChannel", (*handler).deleteChannel},
 		{http.MethodPost, "/v1/channels/{id}/test", "Mutation.testChannel", (*handler).testChannel},
 
+		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
+		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
+
+		{http.MethodGet, "/v1/users/{id}", "Query.user", (*handler).retrieveUser},
+		{http.MethodPatch, "/v1/users/{id}/budgets", "Mutation.updateUserBudgets", (*handler).updateUserBudgets},
+		{http.MethodPost, "/v1/users/{id}/balance", "Mutation.adjustBalance", (*handler).adjustBalance},
 		{http.MethodGet, "/v1/users/me", "Query.viewer", (*handler).retrieveViewer},
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
 

@@ -36,8 +36,50 @@ func (h *handler) writeUser(w http.ResponseWriter, r *http.Request, u *models.Us
 	if err != nil {
 		return err //nolint:wrapcheck // as above
 	}
+	balance, err := h.resolver.User().Balance(r.Context(), u)
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	budgets, err := h.resolver.User().Budgets(r.Context(), u)
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
 	return writeJSON(w, &userView{
 		Object: "user", User: u, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt, Usage: summary,
-		Limits: limitsView{plan.RequestsPerMinute, plan.RequestsPerHour, plan.RequestsPerDay},
+		Limits:  limitsView{plan.RequestsPerMinute, plan.RequestsPerHour, plan.RequestsPerDay},
+		Balance: balance, Budgets: viewBudgets(budgets),
 	})
+}
+
+func (h *handler) retrieveUser(w http.ResponseWriter, r *http.Request) error {
+	u, err := h.resolver.Query().User(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return h.writeUser(w, r, u)
+}
+
+func (h *handler) updateUserBudgets(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[models.BudgetsInput](h, w, r)
+	if err != nil {
+		return err
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().UpdateUserBudgets(r.Context(), r.PathValue("id"), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return h.writeUser(w, r, done.User)
+}
+
+func (h *handler) adjustBalance(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[models.AdjustBalanceInput](h, w, r)
+	if err != nil {
+		return err
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().AdjustBalance(r.Context(), r.PathValue("id"), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	e := done.Entry
+	return writeJSON(w, &entryView{Object: "balance_entry", BalanceEntry: e, Amount: e.AmountMoney(), Balance: e.BalanceMoney(), CreatedAt: e.CreatedAt})
 }

@@ -21,11 +21,22 @@ type modelView struct {
 	Pricing *pricingView `json:"pricing"`
 }
 
+// pricingView has money for every price; those that another one stands in for, or
+// that cost nothing, are absent.
 type pricingView struct {
-	Unit       string        `json:"unit"`
-	Prompt     models.Money  `json:"prompt"`
-	Completion models.Money  `json:"completion"`
-	CachedRead *models.Money `json:"cached_read"` // null: as the prompt
+	Unit         string        `json:"unit"` // of the prices of tokens
+	Prompt       models.Money  `json:"prompt"`
+	Completion   models.Money  `json:"completion"`
+	CachedRead   *models.Money `json:"cached_read"`
+	CacheWrite   *models.Money `json:"cache_write,omitzero"`
+	Reasoning    *models.Money `json:"reasoning,omitzero"`
+	ImageInput   *models.Money `json:"image_input,omitzero"`
+	AudioInput   *models.Money `json:"audio_input,omitzero"`
+	AudioOutput  *models.Money `json:"audio_output,omitzero"`
+	Image        *models.Money `json:"image,omitzero"`
+	PerCharacter *models.Money `json:"per_character,omitzero"`
+	PerMinute    *models.Money `json:"per_minute,omitzero"`
+	PerRequest   *models.Money `json:"per_request,omitzero"`
 }
 
 func viewModel(m *models.Model) any {
@@ -34,13 +45,22 @@ func viewModel(m *models.Model) any {
 		v.Created = m.CreatedAt.Unix()
 	}
 	if p := m.Pricing; p != nil {
-		v.Pricing = &pricingView{Unit: "per_million_tokens", Prompt: models.USD(p.Prompt), Completion: models.USD(p.Completion)}
-		if p.CachedRead != nil {
-			cached := models.USD(*p.CachedRead)
-			v.Pricing.CachedRead = &cached
+		v.Pricing = &pricingView{
+			Unit: "per_million_tokens", Prompt: models.USD(p.Prompt), Completion: models.USD(p.Completion),
+			CachedRead: dollars(p.CachedRead), CacheWrite: dollars(p.CacheWrite), Reasoning: dollars(p.Reasoning),
+			ImageInput: dollars(p.ImageInput), AudioInput: dollars(p.AudioInput), AudioOutput: dollars(p.AudioOutput),
+			Image: dollars(p.Image), PerCharacter: dollars(p.PerCharacter), PerMinute: dollars(p.PerMinute), PerRequest: dollars(p.PerRequest),
 		}
 	}
 	return v
+}
+
+func dollars(n *models.Nanos) *models.Money {
+	if n == nil {
+		return nil
+	}
+	m := models.USD(*n)
+	return &m
 }
 
 type apiKeyView struct {
@@ -52,15 +72,47 @@ type apiKeyView struct {
 	RevokedAt         *time.Time `json:"revoked_at"`
 	PreviousExpiresAt *time.Time `json:"previous_expires_at"`
 	Secret            *string    `json:"secret,omitzero"` // when it is made or rotated
+	Budgets           []any      `json:"budgets"`
 }
 
-func viewAPIKey(k *models.APIKey) any { return viewAPIKeySecret(k, nil) }
-
-func viewAPIKeySecret(k *models.APIKey, secret *string) any {
+func viewAPIKey(k *models.APIKey, secret *string, budgets []*models.Budget) any {
 	return &apiKeyView{
 		Object: "api_key", APIKey: k, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt,
-		RevokedAt: k.RevokedAt, PreviousExpiresAt: k.PreviousExpiresAt, Secret: secret,
+		RevokedAt: k.RevokedAt, PreviousExpiresAt: k.PreviousExpiresAt, Secret: secret, Budgets: viewBudgets(budgets),
 	}
+}
+
+type budgetView struct {
+	Period   models.Period `json:"period"`
+	Limit    models.Money  `json:"limit"`
+	Spent    models.Money  `json:"spent"`
+	Held     models.Money  `json:"held"`
+	ResetsAt *time.Time    `json:"resets_at"` // null: never
+}
+
+func viewBudgets(list []*models.Budget) []any {
+	views := make([]any, len(list))
+	for i, b := range list {
+		views[i] = &budgetView{b.Period, b.LimitMoney(), b.SpentMoney(), b.HeldMoney(), b.ResetsAt()}
+	}
+	return views
+}
+
+type entryView struct {
+	Object string `json:"object"`
+	*models.BalanceEntry
+	Amount    models.Money `json:"amount"`
+	Balance   models.Money `json:"balance"`
+	CreatedAt time.Time    `json:"created_at"`
+}
+
+type auditView struct {
+	Object string `json:"object"`
+	*models.UsageAudit
+	Day          string       `json:"day"`
+	DeltaTokens  int64        `json:"delta_tokens"`
+	DeltaPercent *float64     `json:"delta_percent"`
+	Cost         models.Money `json:"cost"`
 }
 
 type channelView struct {
@@ -82,6 +134,8 @@ type userView struct {
 	UpdatedAt time.Time            `json:"updated_at"`
 	Usage     *models.UsageSummary `json:"usage"`
 	Limits    limitsView           `json:"limits"`
+	Balance   *models.Money        `json:"balance"` // null: not prepaid
+	Budgets   []any                `json:"budgets"`
 }
 
 type limitsView struct {

@@ -29,6 +29,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	ApiKey() ApiKeyResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Subscription() SubscriptionResolver
@@ -46,6 +47,9 @@ type ComplexityRoot struct {
 
 // region    ************************** generated!.gotpl **************************
 
+type ApiKeyResolver interface {
+	Budgets(ctx context.Context, obj *models.APIKey) ([]*models.Budget, error)
+}
 type MutationResolver interface {
 	CreateChatCompletion(ctx context.Context, input models.ChatCompletionInput) (*models.CreateChatCompletionPayload, error)
 	CreateEmbedding(ctx context.Context, input models.CreateEmbeddingInput) (*models.CreateEmbeddingPayload, error)
@@ -70,6 +74,9 @@ type MutationResolver interface {
 	TestChannel(ctx context.Context, id string, input *models.TestChannelInput) (*models.TestChannelPayload, error)
 	SaveModel(ctx context.Context, input models.SaveModelInput) (*models.SaveModelPayload, error)
 	DeleteModel(ctx context.Context, id string) (*models.DeleteModelPayload, error)
+	ImportModelPrices(ctx context.Context, input models.ImportModelPricesInput) (*models.ImportModelPricesPayload, error)
+	UpdateUserBudgets(ctx context.Context, userID string, input models.BudgetsInput) (*models.UpdateUserBudgetsPayload, error)
+	AdjustBalance(ctx context.Context, userID string, input models.AdjustBalanceInput) (*models.AdjustBalancePayload, error)
 	UpdatePlan(ctx context.Context, tier models.Tier, input models.UpdatePlanInput) (*models.UpdatePlanPayload, error)
 }
 type QueryResolver interface {
@@ -86,6 +93,8 @@ type QueryResolver interface {
 	Channel(ctx context.Context, id string) (*models.Channel, error)
 	ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error)
 	Plans(ctx context.Context) ([]*models.Plan, error)
+	User(ctx context.Context, id string) (*models.User, error)
+	UsageAudit(ctx context.Context, start time.Time, end time.Time, channelID *string) ([]*models.UsageAudit, error)
 }
 type SubscriptionResolver interface {
 	ChatCompletion(ctx context.Context, input models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error)
@@ -94,6 +103,9 @@ type SubscriptionResolver interface {
 }
 type UserResolver interface {
 	Usage(ctx context.Context, obj *models.User) (*models.UsageSummary, error)
+	Balance(ctx context.Context, obj *models.User) (*models.Money, error)
+	BalanceEntries(ctx context.Context, obj *models.User, first *int) ([]*models.BalanceEntry, error)
+	Budgets(ctx context.Context, obj *models.User) ([]*models.Budget, error)
 	Plan(ctx context.Context, obj *models.User) (*models.Plan, error)
 }
 
@@ -125,7 +137,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
+			graphql.NewInputUnmarshaler("AdjustBalanceInput", ec.unmarshalInputAdjustBalanceInput),
 			graphql.NewInputUnmarshaler("ApiKeyFilter", ec.unmarshalInputApiKeyFilter),
+			graphql.NewInputUnmarshaler("BudgetsInput", ec.unmarshalInputBudgetsInput),
 			graphql.NewInputUnmarshaler("ChannelFilter", ec.unmarshalInputChannelFilter),
 			graphql.NewInputUnmarshaler("ChannelLimitsInput", ec.unmarshalInputChannelLimitsInput),
 			graphql.NewInputUnmarshaler("ChannelSettingsInput", ec.unmarshalInputChannelSettingsInput),
@@ -146,6 +160,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("FunctionCallInput", ec.unmarshalInputFunctionCallInput),
 			graphql.NewInputUnmarshaler("FunctionInput", ec.unmarshalInputFunctionInput),
 			graphql.NewInputUnmarshaler("ImageUrlInput", ec.unmarshalInputImageUrlInput),
+			graphql.NewInputUnmarshaler("ImportModelPricesInput", ec.unmarshalInputImportModelPricesInput),
 			graphql.NewInputUnmarshaler("InputAudioInput", ec.unmarshalInputInputAudioInput),
 			graphql.NewInputUnmarshaler("JsonSchemaInput", ec.unmarshalInputJsonSchemaInput),
 			graphql.NewInputUnmarshaler("MessageContentInput", ec.unmarshalInputMessageContentInput),
@@ -479,12 +494,69 @@ type User implements Node {
   status: UserStatus!
   "What the account has used so far."
   usage: UsageSummary
+  "The prepaid credit that is not spent; null when the account is not prepaid."
+  balance: Money
+  "The latest changes of the balance, the newest first."
+  balanceEntries("How many, 1 to 100; default 20." first: Int): [BalanceEntry!]
+  "What the account may spend with all its keys together."
+  budgets: [Budget!]
   "The request limits of the account's tier."
   plan: Plan
   "When it was made."
   createdAt: DateTime!
   "When it was last changed."
   updatedAt: DateTime!
+}
+
+"How long a budget lasts before it begins anew."
+enum BudgetPeriod {
+  "A day of UTC."
+  DAY
+  "A month of UTC."
+  MONTH
+  "For good."
+  TOTAL
+}
+
+"""
+What an account or a key may spend in a period. A request is begun only if what
+it may cost at most still fits in, and is charged what it costs in the end.
+"""
+type Budget {
+  "How long it lasts."
+  period: BudgetPeriod!
+  "What may be spent."
+  limit: Money!
+  "What was spent by requests that began in this period."
+  spent: Money!
+  "What requests that run may cost at most."
+  held: Money!
+  "When it begins anew; null for never."
+  resetsAt: DateTime
+}
+
+"A change of an account's prepaid credit. It is never changed itself."
+type BalanceEntry {
+  "The id, unique over all types."
+  id: ID!
+  "Who made the change."
+  actorId: ID!
+  "What was added; negative when it was taken."
+  amount: Money!
+  "The balance afterwards."
+  balance: Money!
+  "Why."
+  note: String!
+  "When."
+  createdAt: DateTime!
+}
+
+"What becomes of a completion whose client leaves before its end."
+enum DisconnectPolicy {
+  "The upstream is cancelled at once, and what was produced is charged."
+  CANCEL
+  "The upstream may finish, within the server's bounds, and what it reports is charged."
+  DRAIN
 }
 
 "What an account has used so far, in UTC days and months."
@@ -537,6 +609,10 @@ type ApiKey implements Node {
   lastUsedAt: DateTime
   "Until when the secret from before the last rotation still counts."
   previousExpiresAt: DateTime
+  "What may be spent with it; the account's own budgets count too."
+  budgets: [Budget!]
+  "What becomes of a completion whose client leaves."
+  onDisconnect: DisconnectPolicy!
   "When it was made."
   createdAt: DateTime!
 }
@@ -585,13 +661,15 @@ type Model implements Node {
   capabilities: [String!]!
   "Other names that mean this model."
   aliases: [String!]!
-  "What it costs; null when no price is set, and then usage costs nothing."
+  "What it costs now; null when no price is set, and then usage costs nothing."
   pricing: Pricing
+  "All its prices, past and planned, the oldest first."
+  prices: [ModelPrice!]!
   "Since when it is described here; null when nobody has described it."
   createdAt: DateTime
 }
 
-"What a model costs, in US dollars per million tokens."
+"What a model costs, in US dollars; tokens by the million."
 type Pricing {
   "Prompt tokens."
   prompt: Decimal!
@@ -599,6 +677,42 @@ type Pricing {
   completion: Decimal!
   "Prompt tokens that the upstream read from its cache; null: as ` + "`" + `prompt` + "`" + `."
   cachedRead: Decimal
+  "Prompt tokens that the upstream wrote to its cache; null: as ` + "`" + `prompt` + "`" + `."
+  cacheWrite: Decimal
+  "Completion tokens spent on thinking; null: as ` + "`" + `completion` + "`" + `."
+  reasoning: Decimal
+  "Prompt tokens of images; null: as ` + "`" + `prompt` + "`" + `."
+  imageInput: Decimal
+  "Prompt tokens of audio; null: as ` + "`" + `prompt` + "`" + `."
+  audioInput: Decimal
+  "Completion tokens of audio; null: as ` + "`" + `completion` + "`" + `."
+  audioOutput: Decimal
+  "Each image made; null: nothing."
+  image: Decimal
+  "Each character made into speech; null: nothing."
+  perCharacter: Decimal
+  "Each minute of audio transcribed, counted in milliseconds; null: nothing."
+  perMinute: Decimal
+  "Each request that was answered; null: nothing."
+  perRequest: Decimal
+}
+
+"Where a price came from."
+enum PriceSource {
+  "An admin set it. It wins."
+  ADMIN
+  "It was imported, or known at first start."
+  IMPORT
+}
+
+"What a model costs from a time on, until the next price of the same source."
+type ModelPrice {
+  "Where it came from."
+  source: PriceSource!
+  "From when on it counts, for requests that begin then."
+  effectiveFrom: DateTime!
+  "The price; null when the source has none from then on."
+  pricing: Pricing
 }
 
 "A page of models."
@@ -1474,6 +1588,49 @@ type Query {
   channelPresets: [ChannelPreset!]
   "All plans, the smallest first."
   plans: [Plan!]
+  "An account: the viewer's own, by a key with the scope ` + "`" + `PROFILE` + "`" + `, or any for an admin."
+  user("The account's id." id: ID!): User
+  "Compares what upstreams reported with our own count of the same requests, by channel, model and UTC day. Scope: ` + "`" + `ADMIN` + "`" + `."
+  usageAudit(
+    "The first moment that counts."
+    start: DateTime!
+    "The first moment that counts no more; at most 366 days after ` + "`" + `start` + "`" + `."
+    end: DateTime!
+    "Only this channel."
+    channelId: ID
+  ): [UsageAudit!]
+}
+
+"What upstreams reported for one channel, model and day beside our own count."
+type UsageAudit {
+  "Midnight UTC, when the day began."
+  day: DateTime!
+  "The channel."
+  channelId: ID!
+  "The model, by the name that clients use."
+  model: String!
+  "How many requests the upstream was asked."
+  requests: Int64!
+  "How many of them ended in a failure."
+  errors: Int64!
+  "How many were charged by our count, because the upstream reported nothing."
+  estimated: Int64!
+  "How many were closed after their process had died."
+  recovered: Int64!
+  "Prompt tokens that upstreams reported."
+  reportedPromptTokens: Int64!
+  "Completion tokens that upstreams reported."
+  reportedCompletionTokens: Int64!
+  "Our rough count of the same prompts: a quarter of their bytes."
+  estimatedPromptTokens: Int64!
+  "Our rough count of the same answers: a quarter of their bytes."
+  estimatedCompletionTokens: Int64!
+  "What upstreams reported above our count, in tokens; negative when below."
+  deltaTokens: Int64!
+  "The same in percent of our count; null without one."
+  deltaPercent: Float
+  "What all of it cost."
+  cost: Money!
 }
 
 "What can be changed."
@@ -1524,6 +1681,12 @@ type Mutation {
   saveModel("The model." input: SaveModelInput!): SaveModelPayload
   "Removes a model's description. Channels that serve it go on. Scope: ` + "`" + `ADMIN` + "`" + `."
   deleteModel("The model's id." id: ID!): DeleteModelPayload
+  "Takes over the prices of a published catalogue. Prices that an admin has set stay above them. Scope: ` + "`" + `ADMIN` + "`" + `."
+  importModelPrices("The catalogue." input: ImportModelPricesInput!): ImportModelPricesPayload
+  "Changes what an account may spend. Scope: ` + "`" + `ADMIN` + "`" + `."
+  updateUserBudgets("The account's id." userId: ID!, "What to change." input: BudgetsInput!): UpdateUserBudgetsPayload
+  "Adds to an account's prepaid credit, or takes from it; the first time it makes the account prepaid. Scope: ` + "`" + `ADMIN` + "`" + `."
+  adjustBalance("The account's id." userId: ID!, "The change." input: AdjustBalanceInput!): AdjustBalancePayload
   "Changes a tier's limits. Scope: ` + "`" + `ADMIN` + "`" + `."
   updatePlan("The tier." tier: Tier!, "What to change." input: UpdatePlanInput!): UpdatePlanPayload
 }
@@ -1795,6 +1958,24 @@ input CreateApiKeyInput {
   cacheTtlSeconds: Int
   "When it stops to count; null for never."
   expiresAt: DateTime
+  "What may be spent with it. What the account may spend counts too."
+  budgets: BudgetsInput
+  "What becomes of a completion whose client leaves; default ` + "`" + `CANCEL` + "`" + `."
+  onDisconnect: DisconnectPolicy
+}
+
+"""
+Limits in US dollars, 0 to a billion. Absent ones stay as they are, null takes one
+away. A change counts at once, and does not forget what was spent; a new limit
+knows what was spent in its period before.
+"""
+input BudgetsInput {
+  "In a day of UTC."
+  daily: Decimal
+  "In a month of UTC."
+  monthly: Decimal
+  "For good."
+  total: Decimal
 }
 
 "Answers createApiKey."
@@ -1821,6 +2002,10 @@ input UpdateApiKeyInput {
   cacheTtlSeconds: Int
   "When it stops to count; null for never."
   expiresAt: DateTime
+  "What may be spent with it. What the account may spend counts too."
+  budgets: BudgetsInput
+  "What becomes of a completion whose client leaves."
+  onDisconnect: DisconnectPolicy
 }
 
 "Answers updateApiKey."
@@ -2007,11 +2192,13 @@ input SaveModelInput {
   capabilities: [String!]
   "Other names that mean this model, at most 32; a name may mean one model only."
   aliases: [String!]
-  "What it costs."
+  "What it costs; absent: what was imported."
   pricing: PricingInput
+  "From when on the price counts, in the future; absent: from now on."
+  pricingFrom: DateTime
 }
 
-"What a model costs, in US dollars per million tokens, 0 to 1000000."
+"What a model costs, in US dollars, 0 to 1000000; tokens by the million."
 input PricingInput {
   "Prompt tokens."
   prompt: Decimal!
@@ -2019,12 +2206,87 @@ input PricingInput {
   completion: Decimal!
   "Prompt tokens that the upstream read from its cache; null: as ` + "`" + `prompt` + "`" + `."
   cachedRead: Decimal
+  "Prompt tokens that the upstream wrote to its cache; null: as ` + "`" + `prompt` + "`" + `."
+  cacheWrite: Decimal
+  "Completion tokens spent on thinking; null: as ` + "`" + `completion` + "`" + `."
+  reasoning: Decimal
+  "Prompt tokens of images; null: as ` + "`" + `prompt` + "`" + `."
+  imageInput: Decimal
+  "Prompt tokens of audio; null: as ` + "`" + `prompt` + "`" + `."
+  audioInput: Decimal
+  "Completion tokens of audio; null: as ` + "`" + `completion` + "`" + `."
+  audioOutput: Decimal
+  "Each image made; null: nothing."
+  image: Decimal
+  "Each character made into speech; null: nothing."
+  perCharacter: Decimal
+  "Each minute of audio transcribed, counted in milliseconds; null: nothing."
+  perMinute: Decimal
+  "Each request that was answered; null: nothing."
+  perRequest: Decimal
 }
 
 "Answers saveModel."
 type SaveModelPayload {
   "The model; null when there are user errors."
   model: Model
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Brings in a catalogue of prices."
+input ImportModelPricesInput {
+  """
+  An object of models as LiteLLM publishes it, with ` + "`" + `input_cost_per_token` + "`" + `,
+  ` + "`" + `output_cost_per_token` + "`" + ` and the like in dollars for a single token; at most 20000.
+  """
+  catalogue: JSON!
+  "Replace other prices that were imported before; default false."
+  overwrite: Boolean
+  "Only say what would be done; default false."
+  dryRun: Boolean
+}
+
+"Answers importModelPrices."
+type ImportModelPricesPayload {
+  "How many prices were taken over."
+  imported: Int!
+  "The models that were not."
+  skipped: [SkippedPrice!]!
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"A model of a catalogue that was not taken over."
+type SkippedPrice {
+  "Its name."
+  model: String!
+  "Why not."
+  reason: String!
+}
+
+"Answers updateUserBudgets."
+type UpdateUserBudgetsPayload {
+  "The account; null when there are user errors."
+  user: User
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Changes a prepaid credit."
+input AdjustBalanceInput {
+  "US dollars to add; negative to take."
+  amount: Decimal!
+  "Why, at most 500 characters."
+  note: String
+}
+
+"Answers adjustBalance."
+type AdjustBalancePayload {
+  "The account; null when there are user errors."
+  user: User
+  "The entry that was made; null when there are user errors."
+  entry: BalanceEntry
   "What to mend."
   userErrors: [UserError!]!
 }
@@ -2061,6 +2323,18 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // childFields_* functions provide shared child field context lookups.
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
+
+func (ec *executionContext) childFields_AdjustBalancePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_AdjustBalancePayload_user(ctx, field)
+	case "entry":
+		return ec.fieldContext_AdjustBalancePayload_entry(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_AdjustBalancePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AdjustBalancePayload", field.Name)
+}
 
 func (ec *executionContext) childFields_AnthropicMessage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
@@ -2106,6 +2380,10 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_lastUsedAt(ctx, field)
 	case "previousExpiresAt":
 		return ec.fieldContext_ApiKey_previousExpiresAt(ctx, field)
+	case "budgets":
+		return ec.fieldContext_ApiKey_budgets(ctx, field)
+	case "onDisconnect":
+		return ec.fieldContext_ApiKey_onDisconnect(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_ApiKey_createdAt(ctx, field)
 	}
@@ -2134,6 +2412,40 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_BalanceEntry(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_BalanceEntry_id(ctx, field)
+	case "actorId":
+		return ec.fieldContext_BalanceEntry_actorId(ctx, field)
+	case "amount":
+		return ec.fieldContext_BalanceEntry_amount(ctx, field)
+	case "balance":
+		return ec.fieldContext_BalanceEntry_balance(ctx, field)
+	case "note":
+		return ec.fieldContext_BalanceEntry_note(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_BalanceEntry_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BalanceEntry", field.Name)
+}
+
+func (ec *executionContext) childFields_Budget(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "period":
+		return ec.fieldContext_Budget_period(ctx, field)
+	case "limit":
+		return ec.fieldContext_Budget_limit(ctx, field)
+	case "spent":
+		return ec.fieldContext_Budget_spent(ctx, field)
+	case "held":
+		return ec.fieldContext_Budget_held(ctx, field)
+	case "resetsAt":
+		return ec.fieldContext_Budget_resetsAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Budget", field.Name)
 }
 
 func (ec *executionContext) childFields_CancelResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2614,6 +2926,18 @@ func (ec *executionContext) childFields_ImageList(ctx context.Context, field gra
 	return nil, fmt.Errorf("no field named %q was found under type ImageList", field.Name)
 }
 
+func (ec *executionContext) childFields_ImportModelPricesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "imported":
+		return ec.fieldContext_ImportModelPricesPayload_imported(ctx, field)
+	case "skipped":
+		return ec.fieldContext_ImportModelPricesPayload_skipped(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ImportModelPricesPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ImportModelPricesPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Model(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -2634,6 +2958,8 @@ func (ec *executionContext) childFields_Model(ctx context.Context, field graphql
 		return ec.fieldContext_Model_aliases(ctx, field)
 	case "pricing":
 		return ec.fieldContext_Model_pricing(ctx, field)
+	case "prices":
+		return ec.fieldContext_Model_prices(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Model_createdAt(ctx, field)
 	}
@@ -2662,6 +2988,18 @@ func (ec *executionContext) childFields_ModelEdge(ctx context.Context, field gra
 		return ec.fieldContext_ModelEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ModelEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ModelPrice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "source":
+		return ec.fieldContext_ModelPrice_source(ctx, field)
+	case "effectiveFrom":
+		return ec.fieldContext_ModelPrice_effectiveFrom(ctx, field)
+	case "pricing":
+		return ec.fieldContext_ModelPrice_pricing(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ModelPrice", field.Name)
 }
 
 func (ec *executionContext) childFields_Moderation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2738,6 +3076,24 @@ func (ec *executionContext) childFields_Pricing(ctx context.Context, field graph
 		return ec.fieldContext_Pricing_completion(ctx, field)
 	case "cachedRead":
 		return ec.fieldContext_Pricing_cachedRead(ctx, field)
+	case "cacheWrite":
+		return ec.fieldContext_Pricing_cacheWrite(ctx, field)
+	case "reasoning":
+		return ec.fieldContext_Pricing_reasoning(ctx, field)
+	case "imageInput":
+		return ec.fieldContext_Pricing_imageInput(ctx, field)
+	case "audioInput":
+		return ec.fieldContext_Pricing_audioInput(ctx, field)
+	case "audioOutput":
+		return ec.fieldContext_Pricing_audioOutput(ctx, field)
+	case "image":
+		return ec.fieldContext_Pricing_image(ctx, field)
+	case "perCharacter":
+		return ec.fieldContext_Pricing_perCharacter(ctx, field)
+	case "perMinute":
+		return ec.fieldContext_Pricing_perMinute(ctx, field)
+	case "perRequest":
+		return ec.fieldContext_Pricing_perRequest(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Pricing", field.Name)
 }
@@ -2818,6 +3174,16 @@ func (ec *executionContext) childFields_SaveModelPayload(ctx context.Context, fi
 		return ec.fieldContext_SaveModelPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SaveModelPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SkippedPrice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_SkippedPrice_model(ctx, field)
+	case "reason":
+		return ec.fieldContext_SkippedPrice_reason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SkippedPrice", field.Name)
 }
 
 func (ec *executionContext) childFields_Speech(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -2980,6 +3346,16 @@ func (ec *executionContext) childFields_UpdatePlanPayload(ctx context.Context, f
 	return nil, fmt.Errorf("no field named %q was found under type UpdatePlanPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UpdateUserBudgetsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_UpdateUserBudgetsPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateUserBudgetsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateUserBudgetsPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateViewerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "viewer":
@@ -3008,6 +3384,40 @@ func (ec *executionContext) childFields_Usage(ctx context.Context, field graphql
 		return ec.fieldContext_Usage_estimated(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Usage", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageAudit(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "day":
+		return ec.fieldContext_UsageAudit_day(ctx, field)
+	case "channelId":
+		return ec.fieldContext_UsageAudit_channelId(ctx, field)
+	case "model":
+		return ec.fieldContext_UsageAudit_model(ctx, field)
+	case "requests":
+		return ec.fieldContext_UsageAudit_requests(ctx, field)
+	case "errors":
+		return ec.fieldContext_UsageAudit_errors(ctx, field)
+	case "estimated":
+		return ec.fieldContext_UsageAudit_estimated(ctx, field)
+	case "recovered":
+		return ec.fieldContext_UsageAudit_recovered(ctx, field)
+	case "reportedPromptTokens":
+		return ec.fieldContext_UsageAudit_reportedPromptTokens(ctx, field)
+	case "reportedCompletionTokens":
+		return ec.fieldContext_UsageAudit_reportedCompletionTokens(ctx, field)
+	case "estimatedPromptTokens":
+		return ec.fieldContext_UsageAudit_estimatedPromptTokens(ctx, field)
+	case "estimatedCompletionTokens":
+		return ec.fieldContext_UsageAudit_estimatedCompletionTokens(ctx, field)
+	case "deltaTokens":
+		return ec.fieldContext_UsageAudit_deltaTokens(ctx, field)
+	case "deltaPercent":
+		return ec.fieldContext_UsageAudit_deltaPercent(ctx, field)
+	case "cost":
+		return ec.fieldContext_UsageAudit_cost(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageAudit", field.Name)
 }
 
 func (ec *executionContext) childFields_UsageSummary(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3040,6 +3450,12 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_status(ctx, field)
 	case "usage":
 		return ec.fieldContext_User_usage(ctx, field)
+	case "balance":
+		return ec.fieldContext_User_balance(ctx, field)
+	case "balanceEntries":
+		return ec.fieldContext_User_balanceEntries(ctx, field)
+	case "budgets":
+		return ec.fieldContext_User_budgets(ctx, field)
 	case "plan":
 		return ec.fieldContext_User_plan(ctx, field)
 	case "createdAt":
@@ -3177,6 +3593,28 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 // endregion ************************** internal!.gotpl ***************************
 
 // region    ***************************** args.gotpl *****************************
+
+func (ec *executionContext) field_Mutation_adjustBalance_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "userId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["userId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.AdjustBalanceInput, error) {
+			return ec.unmarshalNAdjustBalanceInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalanceInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
 
 func (ec *executionContext) field_Mutation_cancelResponse_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
@@ -3416,6 +3854,20 @@ func (ec *executionContext) field_Mutation_deleteResponse_args(ctx context.Conte
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_importModelPrices_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.ImportModelPricesInput, error) {
+			return ec.unmarshalNImportModelPricesInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImportModelPricesInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_rotateApiKey_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -3532,6 +3984,28 @@ func (ec *executionContext) field_Mutation_updatePlan_args(ctx context.Context, 
 	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.UpdatePlanInput, error) {
 			return ec.unmarshalNUpdatePlanInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdatePlanInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_updateUserBudgets_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "userId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["userId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.BudgetsInput, error) {
+			return ec.unmarshalNBudgetsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -3852,6 +4326,50 @@ func (ec *executionContext) field_Query_response_args(ctx context.Context, rawAr
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_usageAudit_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "start",
+		func(ctx context.Context, v any) (time.Time, error) {
+			return ec.unmarshalNDateTime2timeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["start"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "end",
+		func(ctx context.Context, v any) (time.Time, error) {
+			return ec.unmarshalNDateTime2timeᚐTime(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["end"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "channelId",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["channelId"] = arg2
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_user_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Subscription_chatCompletion_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -3891,6 +4409,20 @@ func (ec *executionContext) field_Subscription_response_args(ctx context.Context
 		return nil, err
 	}
 	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_User_balanceEntries_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
 	return args, nil
 }
 
@@ -3967,6 +4499,102 @@ func (ec *executionContext) field___Type_inputFields_args(ctx context.Context, r
 // endregion ***************************** args.gotpl *****************************
 
 // region    **************************** field.gotpl *****************************
+
+func (ec *executionContext) _AdjustBalancePayload_user(ctx context.Context, field graphql.CollectedField, obj *models.AdjustBalancePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AdjustBalancePayload_user(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.User, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.User) graphql.Marshaler {
+			return ec.marshalOUser2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUser(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AdjustBalancePayload_user(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AdjustBalancePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_User(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AdjustBalancePayload_entry(ctx context.Context, field graphql.CollectedField, obj *models.AdjustBalancePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AdjustBalancePayload_entry(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Entry, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.BalanceEntry) graphql.Marshaler {
+			return ec.marshalOBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntry(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AdjustBalancePayload_entry(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AdjustBalancePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_BalanceEntry(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AdjustBalancePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.AdjustBalancePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AdjustBalancePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AdjustBalancePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AdjustBalancePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
 
 func (ec *executionContext) _AnthropicMessage_id(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
@@ -4391,6 +5019,61 @@ func (ec *executionContext) fieldContext_ApiKey_previousExpiresAt(_ context.Cont
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "DateTime")
 }
 
+func (ec *executionContext) _ApiKey_budgets(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_budgets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.ApiKey().Budgets(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.Budget) graphql.Marshaler {
+			return ec.marshalOBudget2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_budgets(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Budget(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ApiKey_onDisconnect(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_onDisconnect(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OnDisconnect, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.OnDisconnect) graphql.Marshaler {
+			return ec.marshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_onDisconnect(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "DisconnectPolicy")
+}
+
 func (ec *executionContext) _ApiKey_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4586,6 +5269,304 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _BalanceEntry_id(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BalanceEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _BalanceEntry_actorId(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_actorId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ActorID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_actorId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BalanceEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _BalanceEntry_amount(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_amount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AmountMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_amount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "BalanceEntry",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _BalanceEntry_balance(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_balance(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.BalanceMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_balance(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "BalanceEntry",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _BalanceEntry_note(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_note(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Note, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_note(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BalanceEntry", field, false, false, "String")
+}
+
+func (ec *executionContext) _BalanceEntry_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.BalanceEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BalanceEntry_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BalanceEntry_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BalanceEntry", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Budget_period(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Budget_period(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Period, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Period) graphql.Marshaler {
+			return ec.marshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Budget_period(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Budget", field, false, false, "BudgetPeriod")
+}
+
+func (ec *executionContext) _Budget_limit(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Budget_limit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LimitMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Budget_limit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Budget",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Budget_spent(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Budget_spent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SpentMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Budget_spent(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Budget",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Budget_held(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Budget_held(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.HeldMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Budget_held(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Budget",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Budget_resetsAt(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Budget_resetsAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ResetsAt(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Budget_resetsAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Budget", field, true, false, "DateTime")
 }
 
 func (ec *executionContext) _CancelResponsePayload_response(ctx context.Context, field graphql.CollectedField, obj *models.CancelResponsePayload) (ret graphql.Marshaler) {
@@ -8129,6 +9110,93 @@ func (ec *executionContext) fieldContext_ImageList_raw(_ context.Context, field 
 	return graphql.NewScalarFieldContext("ImageList", field, true, false, "JSON")
 }
 
+func (ec *executionContext) _ImportModelPricesPayload_imported(ctx context.Context, field graphql.CollectedField, obj *models.ImportModelPricesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImportModelPricesPayload_imported(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Imported, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImportModelPricesPayload_imported(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ImportModelPricesPayload", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ImportModelPricesPayload_skipped(ctx context.Context, field graphql.CollectedField, obj *models.ImportModelPricesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImportModelPricesPayload_skipped(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Skipped, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.SkippedPrice) graphql.Marshaler {
+			return ec.marshalNSkippedPrice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSkippedPriceᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImportModelPricesPayload_skipped(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ImportModelPricesPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SkippedPrice(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ImportModelPricesPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.ImportModelPricesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ImportModelPricesPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ImportModelPricesPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ImportModelPricesPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Model_id(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8345,6 +9413,38 @@ func (ec *executionContext) fieldContext_Model_pricing(_ context.Context, field 
 	return fc, nil
 }
 
+func (ec *executionContext) _Model_prices(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Model_prices(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Prices, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ModelPrice) graphql.Marshaler {
+			return ec.marshalNModelPrice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModelPriceᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Model_prices(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Model",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ModelPrice(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Model_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8537,6 +9637,84 @@ func (ec *executionContext) fieldContext_ModelEdge_node(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Model(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ModelPrice_source(ctx context.Context, field graphql.CollectedField, obj *models.ModelPrice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModelPrice_source(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Source, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PriceSource) graphql.Marshaler {
+			return ec.marshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ModelPrice_source(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ModelPrice", field, false, false, "PriceSource")
+}
+
+func (ec *executionContext) _ModelPrice_effectiveFrom(ctx context.Context, field graphql.CollectedField, obj *models.ModelPrice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModelPrice_effectiveFrom(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.EffectiveFrom, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ModelPrice_effectiveFrom(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ModelPrice", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ModelPrice_pricing(ctx context.Context, field graphql.CollectedField, obj *models.ModelPrice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ModelPrice_pricing(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Pricing, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Pricing) graphql.Marshaler {
+			return ec.marshalOPricing2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricing(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ModelPrice_pricing(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ModelPrice",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Pricing(ctx, field)
 		},
 	}
 	return fc, nil
@@ -9770,6 +10948,138 @@ func (ec *executionContext) fieldContext_Mutation_deleteModel(ctx context.Contex
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_importModelPrices(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_importModelPrices(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ImportModelPrices(ctx, fc.Args["input"].(models.ImportModelPricesInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ImportModelPricesPayload) graphql.Marshaler {
+			return ec.marshalOImportModelPricesPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImportModelPricesPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_importModelPrices(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ImportModelPricesPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_importModelPrices_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_updateUserBudgets(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_updateUserBudgets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UpdateUserBudgets(ctx, fc.Args["userId"].(string), fc.Args["input"].(models.BudgetsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UpdateUserBudgetsPayload) graphql.Marshaler {
+			return ec.marshalOUpdateUserBudgetsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserBudgetsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_updateUserBudgets(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UpdateUserBudgetsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_updateUserBudgets_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_adjustBalance(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_adjustBalance(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().AdjustBalance(ctx, fc.Args["userId"].(string), fc.Args["input"].(models.AdjustBalanceInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.AdjustBalancePayload) graphql.Marshaler {
+			return ec.marshalOAdjustBalancePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalancePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_adjustBalance(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AdjustBalancePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_adjustBalance_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_updatePlan(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -10087,6 +11397,213 @@ func (ec *executionContext) _Pricing_cachedRead(ctx context.Context, field graph
 	)
 }
 func (ec *executionContext) fieldContext_Pricing_cachedRead(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_cacheWrite(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_cacheWrite(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CacheWrite, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_cacheWrite(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_reasoning(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_reasoning(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reasoning, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_reasoning(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_imageInput(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_imageInput(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ImageInput, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_imageInput(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_audioInput(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_audioInput(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AudioInput, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_audioInput(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_audioOutput(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_audioOutput(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AudioOutput, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_audioOutput(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_image(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_image(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Image, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_image(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_perCharacter(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_perCharacter(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PerCharacter, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_perCharacter(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_perMinute(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_perMinute(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PerMinute, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_perMinute(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _Pricing_perRequest(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_perRequest(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PerRequest, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_perRequest(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
 }
 
@@ -10622,6 +12139,94 @@ func (ec *executionContext) fieldContext_Query_plans(_ context.Context, field gr
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Plan(ctx, field)
 		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_user(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_user(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().User(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.User) graphql.Marshaler {
+			return ec.marshalOUser2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUser(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_user(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_User(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_user_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_usageAudit(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_usageAudit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().UsageAudit(ctx, fc.Args["start"].(time.Time), fc.Args["end"].(time.Time), fc.Args["channelId"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageAudit) graphql.Marshaler {
+			return ec.marshalOUsageAudit2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageAuditᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_usageAudit(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageAudit(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_usageAudit_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
 	}
 	return fc, nil
 }
@@ -11264,6 +12869,52 @@ func (ec *executionContext) fieldContext_SaveModelPayload_userErrors(_ context.C
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _SkippedPrice_model(ctx context.Context, field graphql.CollectedField, obj *models.SkippedPrice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SkippedPrice_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SkippedPrice_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SkippedPrice", field, false, false, "String")
+}
+
+func (ec *executionContext) _SkippedPrice_reason(ctx context.Context, field graphql.CollectedField, obj *models.SkippedPrice) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SkippedPrice_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SkippedPrice_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SkippedPrice", field, false, false, "String")
 }
 
 func (ec *executionContext) _Speech_contentType(ctx context.Context, field graphql.CollectedField, obj *models.Speech) (ret graphql.Marshaler) {
@@ -12545,6 +14196,70 @@ func (ec *executionContext) fieldContext_UpdatePlanPayload_userErrors(_ context.
 	return fc, nil
 }
 
+func (ec *executionContext) _UpdateUserBudgetsPayload_user(ctx context.Context, field graphql.CollectedField, obj *models.UpdateUserBudgetsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateUserBudgetsPayload_user(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.User, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.User) graphql.Marshaler {
+			return ec.marshalOUser2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUser(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateUserBudgetsPayload_user(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateUserBudgetsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_User(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateUserBudgetsPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.UpdateUserBudgetsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateUserBudgetsPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateUserBudgetsPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateUserBudgetsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UpdateViewerPayload_viewer(ctx context.Context, field graphql.CollectedField, obj *models.UpdateViewerPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -12777,6 +14492,337 @@ func (ec *executionContext) _Usage_estimated(ctx context.Context, field graphql.
 }
 func (ec *executionContext) fieldContext_Usage_estimated(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Usage", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _UsageAudit_day(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_day(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Day, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_day(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageAudit_channelId(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageAudit_model(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageAudit_requests(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_requests(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Requests, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_requests(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_errors(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_errors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Errors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_errors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_estimated(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_estimated(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Estimated, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_estimated(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_recovered(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_recovered(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Recovered, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_recovered(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_reportedPromptTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_reportedPromptTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReportedPromptTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_reportedPromptTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_reportedCompletionTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_reportedCompletionTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReportedCompletionTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_reportedCompletionTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_estimatedPromptTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_estimatedPromptTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.EstimatedPromptTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_estimatedPromptTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_estimatedCompletionTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_estimatedCompletionTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.EstimatedCompletionTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_estimatedCompletionTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_deltaTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_deltaTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeltaTokens(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_deltaTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, true, false, "Int64")
+}
+
+func (ec *executionContext) _UsageAudit_deltaPercent(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_deltaPercent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeltaPercent(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_deltaPercent(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageAudit", field, true, false, "Float")
+}
+
+func (ec *executionContext) _UsageAudit_cost(ctx context.Context, field graphql.CollectedField, obj *models.UsageAudit) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageAudit_cost(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cost(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageAudit_cost(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageAudit",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
 }
 
 func (ec *executionContext) _UsageSummary_requestsToday(ctx context.Context, field graphql.CollectedField, obj *models.UsageSummary) (ret graphql.Marshaler) {
@@ -13045,6 +15091,114 @@ func (ec *executionContext) fieldContext_User_usage(_ context.Context, field gra
 		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_UsageSummary(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_balance(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_balance(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().Balance(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Money) graphql.Marshaler {
+			return ec.marshalOMoney2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_balance(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_balanceEntries(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_balanceEntries(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.User().BalanceEntries(ctx, obj, fc.Args["first"].(*int))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.BalanceEntry) graphql.Marshaler {
+			return ec.marshalOBalanceEntry2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntryᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_balanceEntries(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_BalanceEntry(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_User_balanceEntries_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _User_budgets(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_budgets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.User().Budgets(ctx, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.Budget) graphql.Marshaler {
+			return ec.marshalOBudget2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_User_budgets(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "User",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Budget(ctx, field)
 		},
 	}
 	return fc, nil
@@ -14270,6 +16424,55 @@ func (ec *executionContext) fieldContext___Type_isOneOf(_ context.Context, field
 
 // region    **************************** input.gotpl *****************************
 
+func (ec *executionContext) unmarshalInputAdjustBalanceInput(ctx context.Context, obj any) (models.AdjustBalanceInput, error) {
+	var it models.AdjustBalanceInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"amount", "note"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "amount":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("amount"))
+			data, err := ec.unmarshalNDecimal2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Amount = data
+		case "note":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("note"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Note = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalAdjustBalanceInput unmarshals raw into the AdjustBalanceInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalAdjustBalanceInput(ctx context.Context, raw any) (models.AdjustBalanceInput, error) {
+	var out models.AdjustBalanceInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "AdjustBalanceInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj any) (models.APIKeyFilter, error) {
 	var it models.APIKeyFilter
 	if obj == nil {
@@ -14309,6 +16512,62 @@ func (ec *executionContext) unmarshalInputApiKeyFilter(ctx context.Context, obj 
 func UnmarshalApiKeyFilter(ctx context.Context, raw any) (models.APIKeyFilter, error) {
 	var out models.APIKeyFilter
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "ApiKeyFilter", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputBudgetsInput(ctx context.Context, obj any) (models.BudgetsInput, error) {
+	var it models.BudgetsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"daily", "monthly", "total"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "daily":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("daily"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Daily = graphql.OmittableOf(data)
+		case "monthly":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("monthly"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Monthly = graphql.OmittableOf(data)
+		case "total":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("total"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Total = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalBudgetsInput unmarshals raw into the BudgetsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalBudgetsInput(ctx context.Context, raw any) (models.BudgetsInput, error) {
+	var out models.BudgetsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "BudgetsInput", raw, &out)
 	return out, err
 }
 
@@ -14868,7 +17127,7 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt", "budgets", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -14917,6 +17176,20 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.ExpiresAt = data
+		case "budgets":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("budgets"))
+			data, err := ec.unmarshalOBudgetsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Budgets = data
+		case "onDisconnect":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("onDisconnect"))
+			data, err := ec.unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OnDisconnect = data
 		}
 	}
 	return it, nil
@@ -16138,6 +18411,62 @@ func UnmarshalImageUrlInput(ctx context.Context, raw any) (models.ImageURL, erro
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputImportModelPricesInput(ctx context.Context, obj any) (models.ImportModelPricesInput, error) {
+	var it models.ImportModelPricesInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"catalogue", "overwrite", "dryRun"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "catalogue":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("catalogue"))
+			data, err := ec.unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Catalogue = data
+		case "overwrite":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("overwrite"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Overwrite = data
+		case "dryRun":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("dryRun"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DryRun = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalImportModelPricesInput unmarshals raw into the ImportModelPricesInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalImportModelPricesInput(ctx context.Context, raw any) (models.ImportModelPricesInput, error) {
+	var out models.ImportModelPricesInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ImportModelPricesInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputInputAudioInput(ctx context.Context, obj any) (models.InputAudio, error) {
 	var it models.InputAudio
 	if obj == nil {
@@ -16310,7 +18639,7 @@ func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"prompt", "completion", "cachedRead"}
+	fieldsInOrder := [...]string{"prompt", "completion", "cachedRead", "cacheWrite", "reasoning", "imageInput", "audioInput", "audioOutput", "image", "perCharacter", "perMinute", "perRequest"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -16338,6 +18667,69 @@ func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj 
 				return it, err
 			}
 			it.CachedRead = data
+		case "cacheWrite":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cacheWrite"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CacheWrite = data
+		case "reasoning":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reasoning"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Reasoning = data
+		case "imageInput":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("imageInput"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ImageInput = data
+		case "audioInput":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("audioInput"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.AudioInput = data
+		case "audioOutput":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("audioOutput"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.AudioOutput = data
+		case "image":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("image"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Image = data
+		case "perCharacter":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("perCharacter"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PerCharacter = data
+		case "perMinute":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("perMinute"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PerMinute = data
+		case "perRequest":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("perRequest"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PerRequest = data
 		}
 	}
 	return it, nil
@@ -16457,7 +18849,7 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing"}
+	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing", "pricingFrom"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -16520,6 +18912,13 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 				return it, err
 			}
 			it.Pricing = data
+		case "pricingFrom":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("pricingFrom"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PricingFrom = data
 		}
 	}
 	return it, nil
@@ -16709,7 +19108,7 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt", "budgets", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -16758,6 +19157,20 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.ExpiresAt = graphql.OmittableOf(data)
+		case "budgets":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("budgets"))
+			data, err := ec.unmarshalOBudgetsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Budgets = data
+		case "onDisconnect":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("onDisconnect"))
+			data, err := ec.unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OnDisconnect = data
 		}
 	}
 	return it, nil
@@ -17041,6 +19454,49 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 
 // region    **************************** object.gotpl ****************************
 
+var adjustBalancePayloadImplementors = []string{"AdjustBalancePayload"}
+
+func (ec *executionContext) _AdjustBalancePayload(ctx context.Context, sel ast.SelectionSet, obj *models.AdjustBalancePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, adjustBalancePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AdjustBalancePayload")
+		case "user":
+			out.Values[i] = ec._AdjustBalancePayload_user(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "entry":
+			out.Values[i] = ec._AdjustBalancePayload_entry(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._AdjustBalancePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var anthropicMessageImplementors = []string{"AnthropicMessage"}
 
 func (ec *executionContext) _AnthropicMessage(ctx context.Context, sel ast.SelectionSet, obj *models.AnthropicMessage) graphql.Marshaler {
@@ -17113,67 +19569,78 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 		case "id":
 			out.Values[i] = ec._ApiKey_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "userId":
 			out.Values[i] = ec._ApiKey_userId(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "name":
 			out.Values[i] = ec._ApiKey_name(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "display":
 			out.Values[i] = ec._ApiKey_display(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "scopes":
 			out.Values[i] = ec._ApiKey_scopes(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "allowedModels":
 			out.Values[i] = ec._ApiKey_allowedModels(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "allowedCidrs":
 			out.Values[i] = ec._ApiKey_allowedCidrs(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "cacheTtlSeconds":
 			out.Values[i] = ec._ApiKey_cacheTtlSeconds(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "expiresAt":
 			out.Values[i] = ec._ApiKey_expiresAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "revokedAt":
 			out.Values[i] = ec._ApiKey_revokedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "lastUsedAt":
 			out.Values[i] = ec._ApiKey_lastUsedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "previousExpiresAt":
 			out.Values[i] = ec._ApiKey_previousExpiresAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "budgets":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ApiKey_budgets(ctx, field, obj)
+				})
+		case "onDisconnect":
+			out.Values[i] = ec._ApiKey_onDisconnect(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "createdAt":
 			out.Values[i] = ec._ApiKey_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -17260,6 +19727,117 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 		case "node":
 			out.Values[i] = ec._ApiKeyEdge_node(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var balanceEntryImplementors = []string{"BalanceEntry"}
+
+func (ec *executionContext) _BalanceEntry(ctx context.Context, sel ast.SelectionSet, obj *models.BalanceEntry) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, balanceEntryImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("BalanceEntry")
+		case "id":
+			out.Values[i] = ec._BalanceEntry_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "actorId":
+			out.Values[i] = ec._BalanceEntry_actorId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "amount":
+			out.Values[i] = ec._BalanceEntry_amount(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "balance":
+			out.Values[i] = ec._BalanceEntry_balance(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "note":
+			out.Values[i] = ec._BalanceEntry_note(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._BalanceEntry_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var budgetImplementors = []string{"Budget"}
+
+func (ec *executionContext) _Budget(ctx context.Context, sel ast.SelectionSet, obj *models.Budget) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, budgetImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Budget")
+		case "period":
+			out.Values[i] = ec._Budget_period(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "limit":
+			out.Values[i] = ec._Budget_limit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "spent":
+			out.Values[i] = ec._Budget_spent(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "held":
+			out.Values[i] = ec._Budget_held(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "resetsAt":
+			out.Values[i] = ec._Budget_resetsAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -18930,6 +21508,49 @@ func (ec *executionContext) _ImageList(ctx context.Context, sel ast.SelectionSet
 	return out
 }
 
+var importModelPricesPayloadImplementors = []string{"ImportModelPricesPayload"}
+
+func (ec *executionContext) _ImportModelPricesPayload(ctx context.Context, sel ast.SelectionSet, obj *models.ImportModelPricesPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, importModelPricesPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ImportModelPricesPayload")
+		case "imported":
+			out.Values[i] = ec._ImportModelPricesPayload_imported(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "skipped":
+			out.Values[i] = ec._ImportModelPricesPayload_skipped(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._ImportModelPricesPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var modelImplementors = []string{"Model", "Node"}
 
 func (ec *executionContext) _Model(ctx context.Context, sel ast.SelectionSet, obj *models.Model) graphql.Marshaler {
@@ -18984,6 +21605,11 @@ func (ec *executionContext) _Model(ctx context.Context, sel ast.SelectionSet, ob
 		case "pricing":
 			out.Values[i] = ec._Model_pricing(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "prices":
+			out.Values[i] = ec._Model_prices(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		case "createdAt":
@@ -19076,6 +21702,49 @@ func (ec *executionContext) _ModelEdge(ctx context.Context, sel ast.SelectionSet
 		case "node":
 			out.Values[i] = ec._ModelEdge_node(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var modelPriceImplementors = []string{"ModelPrice"}
+
+func (ec *executionContext) _ModelPrice(ctx context.Context, sel ast.SelectionSet, obj *models.ModelPrice) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, modelPriceImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ModelPrice")
+		case "source":
+			out.Values[i] = ec._ModelPrice_source(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "effectiveFrom":
+			out.Values[i] = ec._ModelPrice_effectiveFrom(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "pricing":
+			out.Values[i] = ec._ModelPrice_pricing(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -19404,6 +22073,27 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "importModelPrices":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_importModelPrices(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "updateUserBudgets":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_updateUserBudgets(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "adjustBalance":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_adjustBalance(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "updatePlan":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_updatePlan(ctx, field)
@@ -19555,6 +22245,51 @@ func (ec *executionContext) _Pricing(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "cacheWrite":
+			out.Values[i] = ec._Pricing_cacheWrite(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reasoning":
+			out.Values[i] = ec._Pricing_reasoning(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "imageInput":
+			out.Values[i] = ec._Pricing_imageInput(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "audioInput":
+			out.Values[i] = ec._Pricing_audioInput(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "audioOutput":
+			out.Values[i] = ec._Pricing_audioOutput(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "image":
+			out.Values[i] = ec._Pricing_image(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "perCharacter":
+			out.Values[i] = ec._Pricing_perCharacter(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "perMinute":
+			out.Values[i] = ec._Pricing_perMinute(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "perRequest":
+			out.Values[i] = ec._Pricing_perRequest(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -19668,6 +22403,18 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_plans(ctx, field)
+				})
+		case "user":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_user(ctx, field)
+				})
+		case "usageAudit":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_usageAudit(ctx, field)
 				})
 		case "__type":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
@@ -19954,6 +22701,44 @@ func (ec *executionContext) _SaveModelPayload(ctx context.Context, sel ast.Selec
 			}
 		case "userErrors":
 			out.Values[i] = ec._SaveModelPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var skippedPriceImplementors = []string{"SkippedPrice"}
+
+func (ec *executionContext) _SkippedPrice(ctx context.Context, sel ast.SelectionSet, obj *models.SkippedPrice) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, skippedPriceImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SkippedPrice")
+		case "model":
+			out.Values[i] = ec._SkippedPrice_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._SkippedPrice_reason(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -20554,6 +23339,44 @@ func (ec *executionContext) _UpdatePlanPayload(ctx context.Context, sel ast.Sele
 	return out
 }
 
+var updateUserBudgetsPayloadImplementors = []string{"UpdateUserBudgetsPayload"}
+
+func (ec *executionContext) _UpdateUserBudgetsPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateUserBudgetsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, updateUserBudgetsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UpdateUserBudgetsPayload")
+		case "user":
+			out.Values[i] = ec._UpdateUserBudgetsPayload_user(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._UpdateUserBudgetsPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var updateViewerPayloadImplementors = []string{"UpdateViewerPayload"}
 
 func (ec *executionContext) _UpdateViewerPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateViewerPayload) graphql.Marshaler {
@@ -20635,6 +23458,104 @@ func (ec *executionContext) _Usage(ctx context.Context, sel ast.SelectionSet, ob
 			}
 		case "estimated":
 			out.Values[i] = ec._Usage_estimated(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageAuditImplementors = []string{"UsageAudit"}
+
+func (ec *executionContext) _UsageAudit(ctx context.Context, sel ast.SelectionSet, obj *models.UsageAudit) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageAuditImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageAudit")
+		case "day":
+			out.Values[i] = ec._UsageAudit_day(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "channelId":
+			out.Values[i] = ec._UsageAudit_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._UsageAudit_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "requests":
+			out.Values[i] = ec._UsageAudit_requests(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "errors":
+			out.Values[i] = ec._UsageAudit_errors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "estimated":
+			out.Values[i] = ec._UsageAudit_estimated(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "recovered":
+			out.Values[i] = ec._UsageAudit_recovered(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reportedPromptTokens":
+			out.Values[i] = ec._UsageAudit_reportedPromptTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reportedCompletionTokens":
+			out.Values[i] = ec._UsageAudit_reportedCompletionTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "estimatedPromptTokens":
+			out.Values[i] = ec._UsageAudit_estimatedPromptTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "estimatedCompletionTokens":
+			out.Values[i] = ec._UsageAudit_estimatedCompletionTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "deltaTokens":
+			out.Values[i] = ec._UsageAudit_deltaTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "deltaPercent":
+			out.Values[i] = ec._UsageAudit_deltaPercent(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cost":
+			out.Values[i] = ec._UsageAudit_cost(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -20749,6 +23670,24 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._User_usage(ctx, field, obj)
+				})
+		case "balance":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_balance(ctx, field, obj)
+				})
+		case "balanceEntries":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_balanceEntries(ctx, field, obj)
+				})
+		case "budgets":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._User_budgets(ctx, field, obj)
 				})
 		case "plan":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
@@ -21188,6 +24127,11 @@ func (ec *executionContext) ___Type(ctx context.Context, sel ast.SelectionSet, o
 
 // region    ***************************** type.gotpl *****************************
 
+func (ec *executionContext) unmarshalNAdjustBalanceInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalanceInput(ctx context.Context, v any) (models.AdjustBalanceInput, error) {
+	res, err := ec.unmarshalInputAdjustBalanceInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNApiKey2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAPIKeyᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.APIKey) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -21232,6 +24176,14 @@ func (ec *executionContext) marshalNApiKeyEdge2ᚕgithubᚗcomᚋcoaidevᚋcoai�
 	return ret
 }
 
+func (ec *executionContext) marshalNBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntry(ctx context.Context, sel ast.SelectionSet, v *models.BalanceEntry) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "BalanceEntry!")
+		return graphql.Null
+	}
+	return ec._BalanceEntry(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNBoolean2bool(ctx context.Context, v any) (bool, error) {
 	res, err := graphql.UnmarshalBoolean(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -21244,6 +24196,47 @@ func (ec *executionContext) marshalNBoolean2bool(ctx context.Context, sel ast.Se
 		graphql.AddInvalidNullFromMarshaler(ctx, "Boolean!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalNBudget2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudget(ctx context.Context, sel ast.SelectionSet, v *models.Budget) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "Budget!")
+		return graphql.Null
+	}
+	return ec._Budget(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod(ctx context.Context, v any) (models.Period, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod(ctx context.Context, sel ast.SelectionSet, v models.Period) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "BudgetPeriod!")
+	}
+	return res
+}
+
+var (
+	unmarshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod = map[string]models.Period{
+		"DAY":   models.PeriodDay,
+		"MONTH": models.PeriodMonth,
+		"TOTAL": models.PeriodTotal,
+	}
+	marshalNBudgetPeriod2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPeriod = map[models.Period]string{
+		models.PeriodDay:   "DAY",
+		models.PeriodMonth: "MONTH",
+		models.PeriodTotal: "TOTAL",
+	}
+)
+
+func (ec *executionContext) unmarshalNBudgetsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx context.Context, v any) (models.BudgetsInput, error) {
+	res, err := ec.unmarshalInputBudgetsInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) marshalNChannel2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Channel) graphql.Marshaler {
@@ -21597,6 +24590,32 @@ func (ec *executionContext) marshalNDecimal2githubᚗcomᚋcoaidevᚋcoaiᚋmode
 	return res
 }
 
+func (ec *executionContext) unmarshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx context.Context, v any) (models.OnDisconnect, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx context.Context, sel ast.SelectionSet, v models.OnDisconnect) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "DisconnectPolicy!")
+	}
+	return res
+}
+
+var (
+	unmarshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect = map[string]models.OnDisconnect{
+		"CANCEL": models.OnDisconnectCancel,
+		"DRAIN":  models.OnDisconnectDrain,
+	}
+	marshalNDisconnectPolicy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect = map[models.OnDisconnect]string{
+		models.OnDisconnectCancel: "CANCEL",
+		models.OnDisconnectDrain:  "DRAIN",
+	}
+)
+
 func (ec *executionContext) marshalNEmbedding2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbedding(ctx context.Context, sel ast.SelectionSet, v models.Embedding) graphql.Marshaler {
 	return ec._Embedding(ctx, sel, &v)
 }
@@ -21783,6 +24802,11 @@ func (ec *executionContext) marshalNImage2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ret
 }
 
+func (ec *executionContext) unmarshalNImportModelPricesInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImportModelPricesInput(ctx context.Context, v any) (models.ImportModelPricesInput, error) {
+	res, err := ec.unmarshalInputImportModelPricesInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNInt2int(ctx context.Context, v any) (int, error) {
 	res, err := graphql.UnmarshalInt(v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -21917,6 +24941,26 @@ func (ec *executionContext) marshalNModelEdge2ᚕgithubᚗcomᚋcoaidevᚋcoai�
 	return ret
 }
 
+func (ec *executionContext) marshalNModelPrice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModelPrice(ctx context.Context, sel ast.SelectionSet, v models.ModelPrice) graphql.Marshaler {
+	return ec._ModelPrice(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNModelPrice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModelPriceᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ModelPrice) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNModelPrice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModelPrice(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNModerationResult2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModerationResult(ctx context.Context, sel ast.SelectionSet, v models.ModerationResult) graphql.Marshaler {
 	return ec._ModerationResult(ctx, sel, &v)
 }
@@ -21962,6 +25006,32 @@ func (ec *executionContext) marshalNPlan2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmode
 	}
 	return ec._Plan(ctx, sel, v)
 }
+
+func (ec *executionContext) unmarshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource(ctx context.Context, v any) (models.PriceSource, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource(ctx context.Context, sel ast.SelectionSet, v models.PriceSource) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "PriceSource!")
+	}
+	return res
+}
+
+var (
+	unmarshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource = map[string]models.PriceSource{
+		"ADMIN":  models.PriceAdmin,
+		"IMPORT": models.PriceImport,
+	}
+	marshalNPriceSource2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPriceSource = map[models.PriceSource]string{
+		models.PriceAdmin:  "ADMIN",
+		models.PriceImport: "IMPORT",
+	}
+)
 
 func (ec *executionContext) marshalNResponseItem2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ResponseItem) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
@@ -22138,6 +25208,26 @@ func (ec *executionContext) marshalNScope2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ret
 }
 
+func (ec *executionContext) marshalNSkippedPrice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSkippedPrice(ctx context.Context, sel ast.SelectionSet, v models.SkippedPrice) graphql.Marshaler {
+	return ec._SkippedPrice(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNSkippedPrice2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSkippedPriceᚄ(ctx context.Context, sel ast.SelectionSet, v []models.SkippedPrice) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNSkippedPrice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSkippedPrice(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNStreamEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStreamEvent(ctx context.Context, sel ast.SelectionSet, v *models.StreamEvent) graphql.Marshaler {
 	if v == nil {
 		graphql.AddInvalidNullError(ctx, "StreamEvent!")
@@ -22287,6 +25377,14 @@ func (ec *executionContext) unmarshalNUpdatePlanInput2githubᚗcomᚋcoaidevᚋc
 func (ec *executionContext) unmarshalNUpdateViewerInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateViewerInput(ctx context.Context, v any) (models.UpdateViewerInput, error) {
 	res, err := ec.unmarshalInputUpdateViewerInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNUsageAudit2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageAudit(ctx context.Context, sel ast.SelectionSet, v *models.UsageAudit) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "UsageAudit!")
+		return graphql.Null
+	}
+	return ec._UsageAudit(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalNUserError2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserError(ctx context.Context, sel ast.SelectionSet, v models.UserError) graphql.Marshaler {
@@ -22507,6 +25605,13 @@ func (ec *executionContext) marshalN__TypeKind2string(ctx context.Context, sel a
 	return res
 }
 
+func (ec *executionContext) marshalOAdjustBalancePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalancePayload(ctx context.Context, sel ast.SelectionSet, v *models.AdjustBalancePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._AdjustBalancePayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOAnthropicMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAnthropicMessage(ctx context.Context, sel ast.SelectionSet, v *models.AnthropicMessage) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -22534,6 +25639,32 @@ func (ec *executionContext) unmarshalOApiKeyFilter2ᚖgithubᚗcomᚋcoaidevᚋc
 	}
 	res, err := ec.unmarshalInputApiKeyFilter(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOBalanceEntry2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntryᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.BalanceEntry) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntry(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntry(ctx context.Context, sel ast.SelectionSet, v *models.BalanceEntry) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._BalanceEntry(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOBoolean2bool(ctx context.Context, v any) (bool, error) {
@@ -22564,6 +25695,33 @@ func (ec *executionContext) marshalOBoolean2ᚖbool(ctx context.Context, sel ast
 	_ = ctx
 	res := graphql.MarshalBoolean(*v)
 	return res
+}
+
+func (ec *executionContext) marshalOBudget2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Budget) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNBudget2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudget(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalOBudgetsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx context.Context, v any) (*models.BudgetsInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputBudgetsInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx context.Context, v any) (*models.CacheStatus, error) {
@@ -22970,6 +26128,36 @@ func (ec *executionContext) marshalODeleteResponsePayload2ᚖgithubᚗcomᚋcoai
 	return ec._DeleteResponsePayload(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx context.Context, v any) (*models.OnDisconnect, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx context.Context, sel ast.SelectionSet, v *models.OnDisconnect) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect[*v])
+	return res
+}
+
+var (
+	unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect = map[string]models.OnDisconnect{
+		"CANCEL": models.OnDisconnectCancel,
+		"DRAIN":  models.OnDisconnectDrain,
+	}
+	marshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect = map[models.OnDisconnect]string{
+		models.OnDisconnectCancel: "CANCEL",
+		models.OnDisconnectDrain:  "DRAIN",
+	}
+)
+
 func (ec *executionContext) marshalOEmbeddingList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingList(ctx context.Context, sel ast.SelectionSet, v *models.EmbeddingList) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -23092,6 +26280,13 @@ func (ec *executionContext) unmarshalOImageUrlInput2ᚖgithubᚗcomᚋcoaidevᚋ
 	}
 	res, err := ec.unmarshalInputImageUrlInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOImportModelPricesPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImportModelPricesPayload(ctx context.Context, sel ast.SelectionSet, v *models.ImportModelPricesPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ImportModelPricesPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOInputAudioInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐInputAudio(ctx context.Context, v any) (*models.InputAudio, error) {
@@ -23631,6 +26826,13 @@ func (ec *executionContext) marshalOUpdatePlanPayload2ᚖgithubᚗcomᚋcoaidev�
 	return ec._UpdatePlanPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOUpdateUserBudgetsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserBudgetsPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateUserBudgetsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UpdateUserBudgetsPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOUpdateViewerPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateViewerPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateViewerPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -23643,6 +26845,25 @@ func (ec *executionContext) marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 		return graphql.Null
 	}
 	return ec._Usage(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUsageAudit2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageAuditᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.UsageAudit) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageAudit2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageAudit(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) marshalOUsageSummary2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageSummary(ctx context.Context, sel ast.SelectionSet, v *models.UsageSummary) graphql.Marshaler {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/budgets"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -113,7 +114,13 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 	if in.CacheTTLSeconds != nil {
 		key.CacheTTLSeconds = *in.CacheTTLSeconds
 	}
+	if in.OnDisconnect != nil {
+		key.OnDisconnect = *in.OnDisconnect
+	}
 	err = s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := unbudgeted(ctx, tx, v, now); err != nil {
+			return err
+		}
 		n, err := tx.NewSelect().Model((*models.APIKey)(nil)).Apply(owned(v), live).Count(ctx)
 		if err != nil {
 			return fmt.Errorf("count API keys: %w", err)
@@ -121,8 +128,10 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 		if n >= maxKeys {
 			return models.Conflict("", "An account can have at most %d API keys; delete one first.", maxKeys)
 		}
-		_, err = tx.NewInsert().Model(key).Exec(ctx)
-		return wrap("insert API key", err)
+		if _, err = tx.NewInsert().Model(key).Exec(ctx); err != nil {
+			return fmt.Errorf("insert API key: %w", err)
+		}
+		return budgets.Set(ctx, tx, s.db.Dialect(), budgets.Owner{UserID: v.UserID, KeyID: key.ID}, in.Budgets.Limits(), now)
 	})
 	return key, secret, err
 }
@@ -131,7 +140,7 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 func newKey(userID, name string, now time.Time) (*models.APIKey, string) {
 	key := &models.APIKey{
 		ID: models.NewID(models.APIKeyPrefix), UserID: userID, Name: name, CreatedAt: now,
-		AllowedModels: []string{}, AllowedCIDRs: []string{},
+		AllowedModels: []string{}, AllowedCIDRs: []string{}, OnDisconnect: models.OnDisconnectCancel,
 	}
 	secret := newSecret()
 	setSecret(key, keyPrefix, secret)
@@ -148,8 +157,11 @@ func setSecret(key *models.APIKey, prefix, secret string) {
 // Scope: keys.
 func (s *Service) UpdateAPIKey(ctx context.Context, v *models.Viewer, id string, in models.UpdateAPIKeyInput) (*models.UpdateAPIKeyPayload, error) {
 	p := new(models.UpdateAPIKeyPayload)
-	key, err := s.changeKey(ctx, v, id, in.Validate, func(key *models.APIKey, _ time.Time) error {
-		return applyKey(v, key, &in)
+	key, err := s.changeKey(ctx, v, id, in.Validate, func(ctx context.Context, tx bun.Tx, key *models.APIKey, now time.Time) error {
+		if err := applyKey(v, key, &in); err != nil {
+			return err
+		}
+		return s.setKeyBudgets(ctx, tx, v, key, in.Budgets.Limits(), now)
 	})
 	if p.Fail(err) {
 		return p, nil
@@ -189,6 +201,9 @@ func applyKey(v *models.Viewer, key *models.APIKey, in *models.UpdateAPIKeyInput
 			key.CacheTTLSeconds = *seconds
 		}
 	}
+	if in.OnDisconnect != nil {
+		key.OnDisconnect = *in.OnDisconnect
+	}
 	return nil
 }
 
@@ -206,7 +221,10 @@ func (s *Service) RotateAPIKey(ctx context.Context, v *models.Viewer, id string,
 		grace, err = in.Grace()
 		return err
 	}
-	key, err := s.changeKey(ctx, v, id, check, func(key *models.APIKey, now time.Time) error {
+	key, err := s.changeKey(ctx, v, id, check, func(ctx context.Context, tx bun.Tx, key *models.APIKey, now time.Time) error {
+		if err := unbudgeted(ctx, tx, v, now); err != nil {
+			return err
+		}
 		if isBootstrap(key) {
 			return models.Conflict("id", "This API key is set in the server's configuration and can be changed only there.")
 		}
@@ -237,7 +255,7 @@ func (s *Service) RotateAPIKey(ctx context.Context, v *models.Viewer, id string,
 func (s *Service) DeleteAPIKey(ctx context.Context, v *models.Viewer, id string) (*models.DeleteAPIKeyPayload, error) {
 	p := new(models.DeleteAPIKeyPayload)
 	check := func(time.Time) error { return nil }
-	_, err := s.changeKey(ctx, v, id, check, func(key *models.APIKey, now time.Time) error {
+	_, err := s.changeKey(ctx, v, id, check, func(_ context.Context, _ bun.Tx, key *models.APIKey, now time.Time) error {
 		key.RevokedAt = &now
 		return nil
 	})
@@ -254,7 +272,7 @@ func (s *Service) DeleteAPIKey(ctx context.Context, v *models.Viewer, id string)
 // changeKey changes one of the viewer's keys that is not revoked.
 func (s *Service) changeKey(
 	ctx context.Context, v *models.Viewer, id string,
-	check func(now time.Time) error, change func(key *models.APIKey, now time.Time) error,
+	check func(now time.Time) error, change func(ctx context.Context, tx bun.Tx, key *models.APIKey, now time.Time) error,
 ) (key *models.APIKey, err error) {
 	if err := v.Require(models.ScopeKeys); err != nil {
 		return nil, err
@@ -267,7 +285,7 @@ func (s *Service) changeKey(
 		if key, err = findKey(ctx, tx, v, id); err != nil {
 			return err
 		}
-		if err := change(key, now); err != nil {
+		if err := change(ctx, tx, key, now); err != nil {
 			return err
 		}
 		// The last use is written beside, without a transaction.
@@ -301,7 +319,10 @@ func (s *Service) Purge(ctx context.Context, before time.Time) (int, error) {
 			}
 			n, err := res.RowsAffected()
 			total += int(n)
-			return err
+			if err != nil {
+				return err
+			}
+			return budgets.Forget(ctx, tx, ids)
 		})
 		if err != nil || len(ids) < chunk {
 			return total, wrap("purge API keys", err)

@@ -141,6 +141,9 @@ type signIn struct {
 	Role              models.Role       `bun:"role,scanonly"`
 	Tier              models.Tier       `bun:"tier,scanonly"`
 	Status            models.UserStatus `bun:"status,scanonly"`
+
+	OnDisconnect models.OnDisconnect `bun:"on_disconnect"`
+	Metered      bool                `bun:"metered,scanonly"`
 }
 
 // load asks the database what the digest stands for.
@@ -167,6 +170,7 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 			UserID: row.UserID, Role: row.Role, Tier: row.Tier, KeyID: row.ID,
 			Scopes: row.Scopes, AllowedModels: row.AllowedModels, AllowedCIDRs: row.AllowedCIDRs,
 			CacheTTL: time.Duration(row.CacheTTL) * time.Second,
+			Metered:  row.Metered, OnDisconnect: row.OnDisconnect,
 		},
 	}
 	if previous {
@@ -184,8 +188,9 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 func (s *Service) signIn(ctx context.Context, where string, id digest) (*signIn, error) {
 	row := new(signIn)
 	err := s.db.Read().NewSelect().Model(row).
-		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at").
+		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at, k.on_disconnect").
 		ColumnExpr("u.role, u.tier, u.status").
+		ColumnExpr("EXISTS (SELECT 1 FROM budgets AS b WHERE b.owner IN (k.id, k.user_id)) AS metered").
 		Join("JOIN users AS u ON u.id = k.user_id").
 		Where(where, id[:]).OrderBy("k.id", bun.OrderDesc).Limit(1).Scan(ctx)
 	return row, err

@@ -94,9 +94,11 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, archive.New(a.db), chat.Config{Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize)},
-		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
-	a.onClose("response cache", func(context.Context) error { completions.Close(); return nil })
+	completions := chat.New(reg, ledger, archive.New(a.db), chat.Config{
+		Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize),
+		DrainTimeout: a.cfg.DrainTimeout, DrainTokens: a.cfg.DrainTokens, Drains: a.cfg.DrainConcurrency,
+	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	a.onClose("completions without clients", completions.Close) // before the ledger
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,

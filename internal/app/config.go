@@ -32,6 +32,12 @@ type Config struct {
 	CompletionTimeout time.Duration `group:"Serving" env:"COAI_COMPLETION_TIMEOUT" flag:"completion-timeout" yaml:"completion_timeout" default:"10m" check:"positive" help:"Longest time for a whole completion, failover included."`
 	// CacheSize bounds the answers kept for keys with a response cache.
 	CacheSize Size `group:"Serving" env:"COAI_CACHE_SIZE" flag:"cache-size" yaml:"cache_size" default:"64MiB" help:"Memory for answers that are kept for API keys with a response cache. 0 keeps none."`
+	// DrainTimeout bounds a completion whose client has left, for keys that let it finish.
+	DrainTimeout time.Duration `group:"Serving" env:"COAI_DRAIN_TIMEOUT" flag:"drain-timeout" yaml:"drain_timeout" default:"1m" check:"positive" help:"How long a completion goes on after its client has left, for keys with on_disconnect=drain."`
+	// DrainTokens bounds the answer of such a completion.
+	DrainTokens int `group:"Serving" env:"COAI_DRAIN_TOKENS" flag:"drain-tokens" yaml:"drain_tokens" default:"16384" check:"positive" help:"Tokens after which such a completion is cancelled."`
+	// DrainConcurrency is how many such completions a process has at a time.
+	DrainConcurrency int `group:"Serving" env:"COAI_DRAIN_CONCURRENCY" flag:"drain-concurrency" yaml:"drain_concurrency" default:"100" check:"positive" help:"How many such completions go on at a time; beyond them the upstream is cancelled."`
 	// ShutdownTimeout is how long running requests may go on after a stop was asked for.
 	ShutdownTimeout time.Duration `group:"Serving" env:"COAI_SHUTDOWN_TIMEOUT" flag:"shutdown-timeout" yaml:"shutdown_timeout" default:"30s" check:"positive" help:"How long running requests and streams may go on after SIGTERM."`
 	// Worker says whether a serving process runs periodic jobs too.

@@ -78,7 +78,8 @@ func (r *Registry) Model(_ context.Context, v *models.Viewer, name string) (*mod
 	return m, nil
 }
 
-// SaveModel describes a model. Admins only.
+// SaveModel describes a model and sets its price, which wins over an imported
+// one. Admins only.
 func (r *Registry) SaveModel(ctx context.Context, v *models.Viewer, in models.SaveModelInput) (*models.SaveModelPayload, error) {
 	if err := v.Require(models.ScopeAdmin); err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func (r *Registry) SaveModel(ctx context.Context, v *models.Viewer, in models.Sa
 	m := &models.Model{
 		Name: in.Name, DisplayName: in.Name, OwnedBy: "coai",
 		ContextWindow: in.ContextWindow, MaxOutputTokens: in.MaxOutputTokens,
-		Capabilities: nonNil(in.Capabilities), Aliases: nonNil(in.Aliases), Pricing: in.Pricing,
+		Capabilities: nonNil(in.Capabilities), Aliases: nonNil(in.Aliases),
 	}
 	if in.DisplayName != nil {
 		m.DisplayName = *in.DisplayName
@@ -98,11 +99,20 @@ func (r *Registry) SaveModel(ctx context.Context, v *models.Viewer, in models.Sa
 		m.OwnedBy = *in.OwnedBy
 	}
 	at := now()
+	if in.PricingFrom != nil && !in.PricingFrom.After(at) {
+		return nil, models.Invalid("pricing_from", "'pricing_from' must be in the future; without it the price counts from now on.")
+	}
 	m.CreatedAt, m.UpdatedAt = &at, &at
-	err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error { return saveModel(ctx, tx, m) })
+	err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := saveModel(ctx, tx, m); err != nil {
+			return err
+		}
+		return savePrice(ctx, tx, m, in.Pricing, in.PricingFrom, at)
+	})
 	if err != nil {
 		return nil, err
 	}
+	m.Pricing = m.PriceAt(at)
 	return &models.SaveModelPayload{Model: m}, nil
 }
 
@@ -126,7 +136,7 @@ func saveModel(ctx context.Context, tx bun.IDB, m *models.Model) error {
 		Set("display_name = EXCLUDED.display_name").Set("owned_by = EXCLUDED.owned_by").
 		Set("context_window = EXCLUDED.context_window").Set("max_output_tokens = EXCLUDED.max_output_tokens").
 		Set("capabilities = EXCLUDED.capabilities").Set("aliases = EXCLUDED.aliases").
-		Set("pricing = EXCLUDED.pricing").Set("updated_at = EXCLUDED.updated_at").
+		Set("updated_at = EXCLUDED.updated_at").
 		Returning("created_at").Exec(ctx, m)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("save model: %w", err)
@@ -134,7 +144,7 @@ func saveModel(ctx context.Context, tx bun.IDB, m *models.Model) error {
 	return nil
 }
 
-// DeleteModel removes a model's description. Admins only.
+// DeleteModel removes a model's description and its prices. Admins only.
 func (r *Registry) DeleteModel(ctx context.Context, v *models.Viewer, id string) (*models.DeleteModelPayload, error) {
 	if err := v.Require(models.ScopeAdmin); err != nil {
 		return nil, err
@@ -150,6 +160,9 @@ func (r *Registry) DeleteModel(ctx context.Context, v *models.Viewer, id string)
 		}
 		if n, err := res.RowsAffected(); err == nil && n == 0 {
 			return models.NotFound("model", id)
+		}
+		if _, err := tx.NewDelete().Model((*models.ModelPrice)(nil)).Where("model = ?", name).Exec(ctx); err != nil {
+			return fmt.Errorf("delete prices: %w", err)
 		}
 		return nil
 	})

@@ -50,6 +50,7 @@ type snapshot struct {
 	models   map[string]*models.Model // served or described, by name
 	aliases  map[string]string        // alias -> name
 	names    []string                 // served, sorted
+	until    time.Time                // when the next planned price begins; zero: none is planned
 }
 
 // upstream is a channel ready for use. Its health outlives the snapshot.
@@ -82,7 +83,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		revision, err := r.db.Revision(ctx, topic)
-		if err == nil && revision != r.snap.Load().revision {
+		if s := r.snap.Load(); err == nil && (revision != s.revision || !s.until.IsZero() && !time.Now().Before(s.until)) {
 			err = r.Load(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -107,12 +108,17 @@ func (r *Registry) Load(ctx context.Context) error {
 	if err := r.db.Read().NewSelect().Model(&catalogue).Order("name").Scan(ctx); err != nil {
 		return fmt.Errorf("read models: %w", err)
 	}
+	prices, err := loadPrices(ctx, r.db.Read())
+	if err != nil {
+		return err
+	}
 	old := r.snap.Load()
 	next := &snapshot{revision: revision, byID: make(map[string]*upstream, len(rows))}
 	for i := range rows {
 		next.byID[rows[i].ID] = r.upstream(&rows[i], old.byID[rows[i].ID])
 	}
 	next.index(catalogue)
+	next.price(prices, now())
 	r.snap.Store(next)
 	for id, u := range old.byID {
 		if next.byID[id] == nil || next.byID[id].provider != u.provider {

@@ -81,7 +81,7 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 			row := &models.Model{
 				Name: m.Name, DisplayName: m.Name, OwnedBy: string(in.Type),
 				ContextWindow: m.ContextWindow, MaxOutputTokens: m.MaxOutputTokens,
-				Capabilities: nonNil(m.Capabilities), Aliases: nonNil(m.Aliases), Pricing: m.Pricing,
+				Capabilities: nonNil(m.Capabilities), Aliases: nonNil(m.Aliases),
 				CreatedAt: &at, UpdatedAt: &at,
 			}
 			if m.DisplayName != nil {
@@ -89,6 +89,13 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 			}
 			if err := saveModel(ctx, tx, row); err != nil {
 				return err
+			}
+			if m.Pricing == nil {
+				continue
+			}
+			price := &models.ModelPrice{Model: m.Name, Source: models.PriceImport, EffectiveFrom: at, Pricing: m.Pricing}
+			if _, err := tx.NewInsert().Model(price).Exec(ctx); err != nil {
+				return fmt.Errorf("insert price: %w", err)
 			}
 		}
 		c, err := in.Channel()

@@ -38,6 +38,13 @@ const clientClosed = "client_closed_request"
 type Config struct {
 	Timeout    time.Duration // of a whole completion; default [DefaultTimeout]
 	CacheBytes int64         // of answers kept for keys that ask for it; 0: none
+
+	// Bounds of completions whose clients have left: for keys that ask for it,
+	// the upstream may finish. Defaults: [DefaultDrainTimeout], [DefaultDrainTokens],
+	// and [DefaultDrains] at a time.
+	DrainTimeout time.Duration
+	DrainTokens  int
+	Drains       int
 }
 
 // Service answers completions.
@@ -48,20 +55,20 @@ type Service struct {
 	timeout  time.Duration
 	measure  *measure
 	cache    answers
+	drains   *drains
 }
 
-// New makes the service. The archive keeps the responses that clients may follow.
+// New makes the service. The archive keeps the responses that clients may
+// follow. End it with [Service.Close].
 func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg Config, tel Telemetry) *Service {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
 	return &Service{
-		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, measure: newMeasure(tel), cache: newAnswers(cfg.CacheBytes),
+		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, measure: newMeasure(tel),
+		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg),
 	}
 }
-
-// Close releases what the service keeps. Completions must have ended.
-func (s *Service) Close() { s.cache.close() }
 
 // Complete answers a request in one piece. Its errors are those of [Service.Stream],
 // and what a stream would carry in band: an upstream's refusal of the request as

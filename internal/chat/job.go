@@ -37,11 +37,21 @@ type job struct {
 	tried   time.Time           // when it began
 	read    reading             // what it has answered
 	last    error               // why the attempt before was given up
+
+	pricing   *models.Pricing // of the running attempt: its price when it began
+	noted     int             // bytes produced at the last checkpoint
+	departure *departure      // nil: the job ends with its client
 }
 
 func (s *Service) newJob(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
 	ctx, span := s.measure.start(ctx, models.OperationChat, route.Model.Name, stream)
-	return s.jobIn(ctx, span, v, in, route, stream)
+	var departure *departure
+	if v.OnDisconnect == models.OnDisconnectDrain {
+		ctx, departure = s.drains.stay(ctx)
+	}
+	j := s.jobIn(ctx, span, v, in, route, stream)
+	j.departure = departure
+	return j
 }
 
 func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
@@ -55,6 +65,7 @@ func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, 
 // close ends the upstream request, if one still runs, and the span.
 func (j *job) close() {
 	j.cancel()
+	j.departure.close()
 	j.span.End()
 }
 
@@ -81,7 +92,11 @@ func (j *job) next() error {
 // begin opens the record of an attempt. The record is committed before the
 // upstream hears of the request, so that a killed process leaves a trace of it.
 func (j *job) begin(a *channels.Attempt) error {
-	j.attempt, j.tried, j.read = a, time.Now(), reading{}
+	if j.departure.gone() {
+		a.Done(context.Canceled, 0)
+		return j.gone() // nobody waits for another attempt
+	}
+	j.attempt, j.tried, j.read, j.noted = a, time.Now(), reading{}, 0
 	j.record = &models.UsageRecord{
 		ID: models.NewID(models.RequestPrefix), RequestID: models.RequestIDFrom(j.ctx),
 		UserID: j.viewer.UserID, APIKeyID: j.viewer.KeyID, ChannelID: a.ChannelID,
@@ -91,8 +106,13 @@ func (j *job) begin(a *channels.Attempt) error {
 	// What is charged if this process dies: the prompt, counted roughly, since
 	// exact counting costs more than the rest of the way.
 	rough := &models.Usage{PromptTokens: j.rough(), Estimated: true}
-	usage.Price(j.route.Model.Pricing, rough)
+	j.pricing = j.route.Model.PriceAt(j.record.CreatedAt)
+	usage.Price(j.pricing, rough)
 	j.fill(rough)
+	j.record.EstimatedPromptTokens = rough.PromptTokens
+	if j.record.Metered = j.viewer.Metered; j.record.Metered {
+		j.record.Held = usage.HoldFor(j.pricing, rough.PromptTokens, maxOutput(j.in, j.route.Model))
+	}
 	if err := j.s.ledger.Begin(j.ctx, j.record); err != nil {
 		a.Done(context.Canceled, 0)
 		j.attempt = nil
@@ -165,12 +185,16 @@ func (j *job) settle(failure error) error {
 	rec := j.record
 	j.record = nil
 	u := j.used(failure)
-	usage.Price(j.route.Model.Pricing, u)
+	usage.Price(j.pricing, u)
 	j.read.usage = u
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	rec.Status, rec.SettledAt = models.UsageSettled, &now
 	rec.LatencyMS = now.Sub(j.tried).Milliseconds()
 	rec.ErrorCode = errorCode(j.ctx, failure)
+	if rec.ErrorCode == "" && j.departure.gone() {
+		rec.ErrorCode = clientClosed
+	}
+	rec.EstimatedCompletionTokens = j.read.tokens()
 	j.fillRecord(rec, u)
 	j.attempt.Done(blame(j.ctx, failure), u.TotalTokens)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), settleTimeout)
@@ -214,6 +238,22 @@ func (j *job) fillRecord(rec *models.UsageRecord, u *models.Usage) {
 	}
 }
 
+// checkpoint tells the ledger now and then what was produced so far, so that it
+// is charged if this process dies.
+func (j *job) checkpoint() {
+	const every = 1024 // bytes
+	if j.record == nil || j.read.produced.Len()-j.noted < every {
+		return
+	}
+	j.noted = j.read.produced.Len()
+	u := &models.Usage{PromptTokens: j.record.PromptTokens, CompletionTokens: j.read.tokens()}
+	usage.Price(j.pricing, u)
+	if u.Cost == nil {
+		u.Cost = new(models.Nanos)
+	}
+	j.s.ledger.Checkpoint(j.record.ID, u.CompletionTokens, *u.Cost)
+}
+
 // end marks the span as failed and gives the error back.
 func (j *job) end(err error) error {
 	j.s.measure.failed(j.span, err)
@@ -231,6 +271,28 @@ func (j *job) rename(raw []byte) []byte {
 		return raw
 	}
 	return renamed
+}
+
+// DefaultMaxOutput is how many tokens an answer is taken to have at most where
+// neither the request nor the model's description says.
+const DefaultMaxOutput = 4096
+
+// maxOutput is how many tokens all answers together may have.
+func maxOutput(in *models.ChatCompletionInput, m *models.Model) int64 {
+	most := DefaultMaxOutput
+	switch {
+	case in.MaxCompletionTokens != nil:
+		most = *in.MaxCompletionTokens
+	case in.MaxTokens != nil:
+		most = *in.MaxTokens
+	case m.MaxOutputTokens != nil:
+		most = *m.MaxOutputTokens
+	}
+	choices := 1
+	if in.N != nil {
+		choices = *in.N
+	}
+	return int64(most) * int64(choices)
 }
 
 // roughPrompt counts a prompt's tokens as a quarter of its bytes.

@@ -122,6 +122,9 @@ func (r *reading) call(function gjson.Result) {
 	r.produced.WriteString(function.Get("arguments").Str)
 }
 
+// tokens counts roughly what was produced: a quarter of its bytes.
+func (r *reading) tokens() int64 { return int64(r.produced.Len()+3) / 4 }
+
 // takeUsage keeps the upstream's numbers. Upstreams that send them on every
 // chunk send running totals: the last counts.
 func (r *reading) takeUsage(u gjson.Result) {

@@ -71,10 +71,15 @@ func (s *Stream) keep(c *models.ChatCompletionChunk) {
 }
 
 // Close gives up what is left: it cancels the upstream and accounts for what
-// was produced.
+// was produced. For a key that asks for it, the upstream may finish first, in the
+// background and within bounds.
 func (s *Stream) Close() error {
 	s.ready, s.keepAt = nil, nil
 	if s.done {
+		return nil
+	}
+	if s.upstream != nil && s.job.departure.leave(context.Canceled) {
+		go s.drain()
 		return nil
 	}
 	s.job.cancel()
@@ -135,6 +140,7 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 		return
 	}
 	raw, keep := j.read.chunk(raw, s.wantsUsage)
+	j.checkpoint()
 	if !keep {
 		return
 	}

@@ -128,8 +128,8 @@ func (c *conformer) record() models.UsageRecord {
 	return c.p.Usage(c.records)[c.records-1]
 }
 
-// message is an answer as a client holds it in the end.
-type message struct {
+// heard is an answer as a client holds it in the end.
+type heard struct {
 	Content          string
 	ReasoningContent string `json:"reasoning_content"`
 	ToolCalls        []struct {
@@ -148,7 +148,7 @@ func (c *conformer) whole(t *testing.T, a coaitest.Answer, thinking bool) {
 		ID, Object, Model string
 		Created           int64
 		Choices           []struct {
-			Message      message
+			Message      heard
 			FinishReason models.FinishReason `json:"finish_reason"`
 		}
 		Usage models.Usage
@@ -161,7 +161,7 @@ func (c *conformer) whole(t *testing.T, a coaitest.Answer, thinking bool) {
 	c.counted(t, a, &got.Usage)
 }
 
-func sameAnswer(t *testing.T, a coaitest.Answer, m message, finish models.FinishReason, thinking bool) {
+func sameAnswer(t *testing.T, a coaitest.Answer, m heard, finish models.FinishReason, thinking bool) {
 	t.Helper()
 	if want := strings.Join(a.Text, ""); m.Content != want {
 		t.Errorf("content %q, want %q", m.Content, want)
@@ -231,7 +231,7 @@ func (c *conformer) streamed(t *testing.T, a coaitest.Answer, thinking bool) {
 	for i, e := range events[:len(events)-1] {
 		sum.add(t, i, e, wantsUsage)
 	}
-	sameAnswer(t, a, sum.message, sum.finish, thinking)
+	sameAnswer(t, a, sum.heard, sum.finish, thinking)
 	if (sum.usage != nil) != wantsUsage {
 		t.Errorf("usage %+v, and it was asked for: %t", sum.usage, wantsUsage)
 	}
@@ -240,7 +240,7 @@ func (c *conformer) streamed(t *testing.T, a coaitest.Answer, thinking bool) {
 
 // accumulated puts a stream together as SDKs do.
 type accumulated struct {
-	message
+	heard
 	id, model string
 	created   int64
 	finish    models.FinishReason

@@ -42,8 +42,10 @@ func readBack[T any](t *testing.T, db *storage.DB, row *T) *T {
 	t.Helper()
 	key := reflect.ValueOf(row).Elem().FieldByName("ID")
 	column := "id"
-	if !key.IsValid() {
-		key, column = reflect.ValueOf(row).Elem().FieldByName("Name"), "name"
+	for _, other := range []string{"Name", "Model"} {
+		if !key.IsValid() {
+			key, column = reflect.ValueOf(row).Elem().FieldByName(other), strings.ToLower(other)
+		}
 	}
 	got := new(T)
 	if err := db.Read().NewSelect().Model(got).Where("? = ?", bun.Ident(column), key.String()).Scan(t.Context()); err != nil {
@@ -159,18 +161,26 @@ func TestEveryRowRoundTrips(t *testing.T) {
 			full := &models.Model{
 				Name: awkward, DisplayName: awkward, OwnedBy: "coai", ContextWindow: new(1 << 30), MaxOutputTokens: new(4096),
 				Capabilities: []string{"vision"}, Aliases: []string{awkward},
-				Pricing:   &models.Pricing{Prompt: 37, Completion: 1_000_000 * models.Dollar, CachedRead: new(models.Nanos(1))},
 				CreatedAt: new(elsewhere), UpdatedAt: new(moment()),
 			}
 			same(t, roundTrip(t, db, full), full, true)
-			bare := &models.Model{Name: "bare", Pricing: nil}
+			bare := &models.Model{Name: "bare"}
 			got := roundTrip(t, db, bare)
-			if got.Capabilities == nil || got.Aliases == nil || got.Pricing != nil {
+			if got.Capabilities == nil || got.Aliases == nil {
 				t.Errorf("absent lists came back as %#v", got)
 			}
 			same(t, got, bare, false)
-			free := &models.Model{Name: "free", Pricing: &models.Pricing{}}
+		})
+		t.Run("price", func(t *testing.T) {
+			full := &models.ModelPrice{
+				Model: awkward, Source: models.PriceAdmin, EffectiveFrom: elsewhere,
+				Pricing: &models.Pricing{Prompt: 37, Completion: 1_000_000 * models.Dollar, CachedRead: new(models.Nanos(1))},
+			}
+			same(t, roundTrip(t, db, full), full, false)
+			free := &models.ModelPrice{Model: "free", Source: models.PriceImport, EffectiveFrom: moment(), Pricing: &models.Pricing{}}
 			same(t, roundTrip(t, db, free), free, false)
+			none := &models.ModelPrice{Model: "none", Source: models.PriceImport, EffectiveFrom: moment()}
+			same(t, roundTrip(t, db, none), none, false)
 		})
 		t.Run("usage record", func(t *testing.T) {
 			full := &models.UsageRecord{
@@ -178,10 +188,10 @@ func TestEveryRowRoundTrips(t *testing.T) {
 				Model: awkward, UpstreamModel: awkward, Operation: models.OperationChat, Stream: true, Status: models.UsageSettled, ErrorCode: "upstream_error",
 				PromptTokens: 1, CompletionTokens: 2, CachedTokens: 3, ReasoningTokens: 4, Estimated: true,
 				Cost: -9_000_000_000_000_000_001, LatencyMS: 5, TTFTMS: 6,
-				CreatedAt: elsewhere, SettledAt: new(moment()), LeaseUntil: moment(),
+				CreatedAt: elsewhere, SettledAt: new(moment()), EstimatedPromptTokens: 7, EstimatedCompletionTokens: 8,
 			}
 			same(t, roundTrip(t, db, full), full, true)
-			bare := &models.UsageRecord{ID: "req_2", Status: models.UsagePending, CreatedAt: moment(), LeaseUntil: moment()}
+			bare := &models.UsageRecord{ID: "req_2", Status: models.UsagePending, CreatedAt: moment()}
 			same(t, roundTrip(t, db, bare), bare, false)
 			isNull(t, db, "usage_records", "req_2", "settled_at")
 		})
@@ -218,11 +228,11 @@ func isNull(t *testing.T, db *storage.DB, table, id string, columns ...string) {
 	}
 }
 
-func TestModelWithoutPricingIsNull(t *testing.T) {
+func TestPriceWithoutPricingIsNull(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, db *storage.DB) {
-		insert(t, db, &models.Model{Name: "bare"})
+		insert(t, db, &models.ModelPrice{Model: "bare", Source: models.PriceAdmin, EffectiveFrom: moment()})
 		var null bool
-		if err := db.Read().NewRaw("SELECT pricing IS NULL FROM models").Scan(t.Context(), &null); err != nil || !null {
+		if err := db.Read().NewRaw("SELECT pricing IS NULL FROM model_prices").Scan(t.Context(), &null); err != nil || !null {
 			t.Errorf("pricing IS NULL = %v, %v", null, err)
 		}
 	})

@@ -20,7 +20,10 @@ const (
 	// A commit is on the disk when it returns (synchronous=FULL): rows of it are money.
 	// A transaction takes the write lock when it begins, because one that asks for it
 	// later fails at once, busy_timeout or not, when another has written since.
-	sqliteWriter = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_txlock=immediate&_dqs=0"
+	// Temporary journals are kept in memory, and the log is folded into the file
+	// every 16 MiB instead of every 4: both are work for each batch of records.
+	sqliteWriter = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" +
+		"&_pragma=temp_store(2)&_pragma=cache_size(-16384)&_pragma=wal_autocheckpoint(4000)&_txlock=immediate&_dqs=0"
 	sqliteReader = "_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=query_only(1)&_dqs=0"
 )
 

@@ -1,5 +1,5 @@
 // Package usage keeps the ledger: one record for each attempt at an upstream,
-// pending while the upstream works, then final and never changed again.
+// a hold while the upstream works, then final and never changed again.
 package usage
 
 import (
@@ -20,6 +20,8 @@ const (
 	// sign of life; leaseBeat is the time between two signs.
 	leaseTTL  = 60 * time.Second
 	leaseBeat = 20 * time.Second
+	// checkpointBeat is the time between two notes of what streams have produced.
+	checkpointBeat = 5 * time.Second
 	// A record that is open for longer has been forgotten by its caller: its
 	// lease is left to run out.
 	openAtMost = 24 * time.Hour
@@ -45,15 +47,22 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	closed  bool
-	senders sync.WaitGroup       // callers that may put something into the queue
-	open    map[string]time.Time // begun and not settled: id -> begun at
+	senders sync.WaitGroup     // callers that may put something into the queue
+	open    map[string]*opened // begun and not settled, by id
+
+	// The writer's own, with the arguments it reuses.
+	insertHolds, insertRecords, deleteHolds *statement
+	args                                    []any
 }
 
 // entry is one record on its way into the database.
 type entry struct {
-	rec  models.UsageRecord
-	gone atomic.Bool // nobody waits for it any more
-	done chan error
+	rec     models.UsageRecord
+	gone    atomic.Bool // nobody waits for it any more
+	tried   bool        // and perhaps committed
+	known   bool        // its hold was there, when the writer looked
+	refused error       // what it may cost does not fit into a budget
+	done    chan error
 }
 
 // New starts a ledger: its group-commit writer, which is its lease heartbeat
@@ -62,7 +71,11 @@ func New(db *storage.DB, log zerolog.Logger) *Ledger {
 	l := &Ledger{
 		db: db, log: log, now: time.Now,
 		queue: make(chan *entry, queueSize), done: make(chan struct{}),
-		open: make(map[string]time.Time),
+		open:          make(map[string]*opened),
+		insertHolds:   insertStatement("usage_holds", holdColumns),
+		insertRecords: insertStatement("usage_records", recordColumns),
+		// One that was given a budget while it ran needs more than this.
+		deleteHolds: newStatement("DELETE FROM usage_holds WHERE NOT metered AND id IN (", 1, ")"),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the writer outlives every request; Close ends it
 	go l.run()
@@ -75,6 +88,11 @@ func New(db *storage.DB, log zerolog.Logger) *Ledger {
 // [Ledger.Recover] charges if this process dies. A zero CreatedAt becomes now,
 // also in rec.
 //
+// When the record is Metered, what it Held is set aside in the balance and the
+// budgets of its user and key, in the same transaction. If it does not fit, the
+// error is a *models.Error with the code insufficient_quota or budget_exceeded,
+// and nobody owes anything.
+//
 // When ctx ends first, the error is that of ctx, nobody owes anything, and a
 // record that was written all the same is settled as one that the client left,
 // without tokens and cost. After [Ledger.Close] the error is a *models.Error
@@ -85,17 +103,18 @@ func (l *Ledger) Begin(ctx context.Context, rec *models.UsageRecord) error {
 		rec.CreatedAt = now
 	}
 	e := newEntry(rec)
-	e.rec.Status, e.rec.SettledAt, e.rec.LeaseUntil = models.UsagePending, nil, now.Add(leaseTTL)
+	e.rec.Status, e.rec.SettledAt = models.UsagePending, nil
 	if err := l.enqueue(ctx, e); err != nil {
 		return fmt.Errorf("begin usage record: %w", err)
 	}
 	l.mu.Lock()
-	l.open[rec.ID] = now
+	l.open[rec.ID] = &opened{at: now}
 	l.mu.Unlock()
 	return nil
 }
 
-// Settle writes the outcome: status, error code, tokens, cost and times. It
+// Settle writes the outcome: status, error code, tokens, cost and times. What
+// was held is given back, and the cost charged, in the same transaction. It
 // returns when that is committed. It counts exactly once: a second call, or one
 // after [Ledger.Recover], succeeds and changes nothing. It works even when the
 // record was never begun. A zero CreatedAt or SettledAt becomes now.
@@ -118,7 +137,7 @@ func (l *Ledger) Settle(ctx context.Context, rec *models.UsageRecord) error {
 func (l *Ledger) settlement(rec *models.UsageRecord) *entry {
 	now := l.time()
 	e := newEntry(rec)
-	e.rec.Status, e.rec.LeaseUntil = models.UsageSettled, now
+	e.rec.Status = models.UsageSettled
 	if e.rec.SettledAt != nil {
 		now = e.rec.SettledAt.UTC().Truncate(time.Microsecond)
 	}

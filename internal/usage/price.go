@@ -7,38 +7,110 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
-// perTokens is the number of tokens that a price is for.
-const perTokens = 1_000_000
+// Amounts are summed up in shares of a nano-dollar: so many make one. It is a
+// multiple of a million, for prices of a million tokens, and of the milliseconds
+// of a minute, so that every product is whole and only the sum is rounded.
+const (
+	shares          = 3_000_000
+	sharesOfTokens  = shares / 1_000_000
+	sharesOfMinutes = shares / 60_000
+)
 
 // Price fills u.Cost and u.CostDetails. The total is exact and rounded once,
-// half up, to a nano-dollar; the two details sum to it. Cached tokens cost
-// p.CachedRead, or p.Prompt without one; more cached tokens than prompt tokens
-// count as all of them. Amounts beyond [models.Nanos] become its maximum. With
-// nil pricing both fields stay as they are.
+// half up, to a nano-dollar; the two details sum to it. Cached, written, image,
+// audio and reasoning tokens are parts of their total: more of them than that
+// count as all of it. What is asked for counts as the prompt's cost, what is
+// made as the completion's. Amounts beyond [models.Nanos] become its maximum.
+// With nil pricing both fields stay as they are.
 func Price(p *models.Pricing, u *models.Usage) {
 	if p == nil {
 		return
 	}
-	cachedPrice := p.Prompt
-	if p.CachedRead != nil {
-		cachedPrice = *p.CachedRead
-	}
-	prompt := max(u.PromptTokens, 0)
-	cached := min(max(u.CachedTokens(), 0), prompt)
-	in := product(prompt-cached, p.Prompt).plus(product(cached, cachedPrice))
-	total := in.plus(product(max(u.CompletionTokens, 0), p.Completion))
+	in := promptCost(p, u)
+	total := in.plus(completionCost(p, u))
 	cost, inCost := total.rounded(), in.rounded()
 	u.Cost = &cost
 	// What is rounded is the sum: the completion takes the difference.
 	u.CostDetails = &models.CostDetails{PromptCost: inCost, CompletionCost: cost - inCost}
 }
 
-// uint128 is a number of nano-dollars times [perTokens]. Three products of
-// 63-bit numbers fit in.
+func promptCost(p *models.Pricing, u *models.Usage) uint128 {
+	d := models.PromptTokensDetails{}
+	if u.PromptTokensDetails != nil {
+		d = *u.PromptTokensDetails
+	}
+	rest := max(u.PromptTokens, 0)
+	sum := part(&rest, d.CachedTokens, p.CachedRead, p.Prompt)
+	sum = sum.plus(part(&rest, d.CacheWriteTokens, p.CacheWrite, p.Prompt))
+	sum = sum.plus(part(&rest, d.AudioTokens, p.AudioInput, p.Prompt))
+	sum = sum.plus(part(&rest, d.ImageTokens, p.ImageInput, p.Prompt))
+	sum = sum.plus(part(&rest, rest, nil, p.Prompt))
+	sum = sum.plus(product(u.Characters, p.PerCharacter, shares))
+	return sum.plus(product(u.AudioMS, p.PerMinute, sharesOfMinutes))
+}
+
+func completionCost(p *models.Pricing, u *models.Usage) uint128 {
+	d := models.CompletionTokensDetails{}
+	if u.CompletionTokensDetails != nil {
+		d = *u.CompletionTokensDetails
+	}
+	rest := max(u.CompletionTokens, 0)
+	sum := part(&rest, d.ReasoningTokens, p.Reasoning, p.Completion)
+	sum = sum.plus(part(&rest, d.AudioTokens, p.AudioOutput, p.Completion))
+	sum = sum.plus(part(&rest, rest, nil, p.Completion))
+	sum = sum.plus(product(u.Images, p.Image, shares))
+	if *u != (models.Usage{Estimated: u.Estimated}) { // a request that used nothing failed
+		sum = sum.plus(product(1, p.PerRequest, shares))
+	}
+	return sum
+}
+
+// part takes tokens out of the rest, at their own price or the common one.
+func part(rest *int64, tokens int64, own *models.Nanos, common models.Nanos) uint128 {
+	tokens = min(max(tokens, 0), *rest)
+	*rest -= tokens
+	if own == nil {
+		own = &common
+	}
+	return product(tokens, own, sharesOfTokens)
+}
+
+// HoldFor is what a request may cost at most: its prompt and its longest answer
+// at the dearest of the prices that may apply.
+func HoldFor(p *models.Pricing, promptTokens, maxOutput int64) models.Nanos {
+	if p == nil {
+		return 0
+	}
+	worst := models.Pricing{
+		Prompt:     dearest(p.Prompt, p.CachedRead, p.CacheWrite, p.ImageInput, p.AudioInput),
+		Completion: dearest(p.Completion, p.Reasoning, p.AudioOutput),
+		PerRequest: p.PerRequest,
+	}
+	u := models.Usage{PromptTokens: promptTokens, CompletionTokens: maxOutput}
+	Price(&worst, &u)
+	return *u.Cost
+}
+
+func dearest(common models.Nanos, others ...*models.Nanos) models.Nanos {
+	for _, o := range others {
+		if o != nil {
+			common = max(common, *o)
+		}
+	}
+	return common
+}
+
+// uint128 is an amount in shares.
 type uint128 struct{ hi, lo uint64 }
 
-func product(tokens int64, price models.Nanos) uint128 {
-	hi, lo := bits.Mul64(uint64(tokens), uint64(max(price, 0)))
+// most bounds a count, so that a dozen products of it and a price fit in.
+const most = math.MaxInt64 >> 24
+
+func product(count int64, price *models.Nanos, scale uint64) uint128 {
+	if price == nil || count <= 0 || *price <= 0 {
+		return uint128{}
+	}
+	hi, lo := bits.Mul64(uint64(min(count, most))*scale, uint64(*price))
 	return uint128{hi, lo}
 }
 
@@ -50,10 +122,10 @@ func (a uint128) plus(b uint128) uint128 {
 
 // rounded is the amount in nano-dollars, rounded half up.
 func (a uint128) rounded() models.Nanos {
-	a = a.plus(uint128{0, perTokens / 2})
-	if a.hi >= perTokens {
+	a = a.plus(uint128{0, shares / 2})
+	if a.hi >= shares {
 		return math.MaxInt64
 	}
-	nanos, _ := bits.Div64(a.hi, a.lo, perTokens)
+	nanos, _ := bits.Div64(a.hi, a.lo, shares)
 	return models.Nanos(min(nanos, math.MaxInt64))
 }

@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/uptrace/bun"
-
-	"github.com/coaidev/coai/models"
 )
 
 const (
@@ -28,6 +24,8 @@ func (l *Ledger) run() {
 	ticker := time.NewTicker(leaseBeat)
 	defer ticker.Stop()
 	batch := make([]*entry, 0, batchSize)
+	note := time.NewTicker(checkpointBeat)
+	defer note.Stop()
 	var leases [][]string
 	always := make(chan struct{})
 	close(always)
@@ -45,6 +43,12 @@ func (l *Ledger) run() {
 			l.commit(batch)
 		case <-ticker.C:
 			leases = slices.Collect(slices.Chunk(l.openIDs(), batchSize))
+		case <-note.C:
+			for list := range slices.Chunk(l.checkpoints(), batchSize) {
+				if err := l.save(list); err != nil {
+					l.log.Warn().Err(err).Msg("checkpoints of usage records were not saved")
+				}
+			}
 		case <-extend:
 			if err := l.extend(leases[0]); err != nil {
 				l.log.Warn().Err(err).Msg("leases of usage records were not extended")
@@ -76,7 +80,9 @@ func (l *Ledger) commit(batch []*entry) {
 	for backoff := backoffFirst; ; backoff = min(2*backoff, backoffLast) {
 		err := l.insert(batch)
 		if err == nil {
-			answer(batch, nil)
+			for _, e := range batch {
+				e.done <- e.refused
+			}
 			return
 		}
 		if errProbe := l.probe(); errProbe != nil {
@@ -108,11 +114,12 @@ func (l *Ledger) commitEach(batch []*entry) (left []*entry, err error) {
 		if err != nil {
 			return batch[i:], err
 		}
-		if refused != nil {
-			l.log.Error().Err(refused).Str("record", e.rec.ID).Msg("usage record refused by the database")
-			refused = fmt.Errorf("write usage record: %w", refused)
+		if refused == nil {
+			e.done <- e.refused
+			continue
 		}
-		e.done <- refused
+		l.log.Error().Err(refused).Str("record", e.rec.ID).Msg("usage record refused by the database")
+		e.done <- fmt.Errorf("write usage record: %w", refused)
 	}
 	return nil, nil
 }
@@ -137,8 +144,7 @@ func (l *Ledger) commitOne(e *entry) (refused, away error) {
 func (l *Ledger) probe() error {
 	ctx, cancel := context.WithTimeout(l.ctx, writeTimeout)
 	defer cancel()
-	_, err := l.db.Write().NewUpdate().Model((*models.UsageRecord)(nil)).
-		Set("lease_until = lease_until").Where("id = ''").Exec(ctx)
+	_, err := l.db.Write().ExecContext(ctx, "UPDATE usage_holds SET held = held WHERE id = ''")
 	return err
 }
 
@@ -150,50 +156,4 @@ func answer(batch []*entry, err error) {
 
 func allGone(batch []*entry) bool {
 	return !slices.ContainsFunc(batch, func(e *entry) bool { return !e.gone.Load() })
-}
-
-// insert writes the records in one transaction.
-func (l *Ledger) insert(batch []*entry) error {
-	ctx, cancel := context.WithTimeout(l.ctx, writeTimeout)
-	defer cancel()
-	begun, settled := split(batch)
-	return l.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if len(begun) > 0 {
-			// A conflict is a retry of a commit whose answer was lost.
-			if _, err := tx.NewInsert().Model(&begun).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
-				return fmt.Errorf("insert pending usage records: %w", err)
-			}
-		}
-		if len(settled) > 0 {
-			q := tx.NewInsert().Model(&settled).On("CONFLICT (id) DO UPDATE")
-			for _, column := range []string{
-				"status", "error_code", "prompt_tokens", "completion_tokens", "cached_tokens",
-				"reasoning_tokens", "estimated", "cost", "latency_ms", "ttft_ms", "settled_at",
-			} {
-				q = q.Set("? = EXCLUDED.?", bun.Ident(column), bun.Ident(column))
-			}
-			if _, err := q.Where("r.status = ?", models.UsagePending).Exec(ctx); err != nil {
-				return fmt.Errorf("settle usage records: %w", err)
-			}
-		}
-		return nil
-	})
-}
-
-// split sorts a batch into pending and settled records, each id once: the first
-// settlement counts, and takes the place of a begin of the same id.
-func split(batch []*entry) (begun, settled []models.UsageRecord) {
-	final := make(map[string]bool, len(batch))
-	for _, e := range batch {
-		if e.rec.Status == models.UsageSettled && !final[e.rec.ID] {
-			final[e.rec.ID] = true
-			settled = append(settled, e.rec)
-		}
-	}
-	for _, e := range batch {
-		if e.rec.Status == models.UsagePending && !final[e.rec.ID] {
-			begun = append(begun, e.rec)
-		}
-	}
-	return begun, settled
 }

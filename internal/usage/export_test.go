@@ -1,0 +1,4 @@
+package usage
+
+// SaveCheckpoints does what the heartbeat does every few seconds.
+func (l *Ledger) SaveCheckpoints() error { return l.save(l.checkpoints()) }
