@@ -26,7 +26,7 @@ func levels() [][]string {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
 			"internal/sealed", "internal/tokens", "graph/generated",
 		},
-		2: {"internal/ratelimit", "internal/providers/upstream", "internal/testdb"},
+		2: {"internal/ratelimit", "internal/events", "internal/providers/upstream", "internal/testdb"},
 		3: {
 			"internal/providers/openai", "internal/providers/echo",
 		},

@@ -21,6 +21,7 @@ const (
 	PlanPrefix       = "plan_"
 	RequestPrefix    = "req_"
 	CompletionPrefix = "chatcmpl-"
+	EventPrefix      = "evt_"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
