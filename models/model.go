@@ -13,16 +13,18 @@ import (
 type Model struct {
 	bun.BaseModel `bun:"table:models,alias:m" json:"-"`
 
-	Name            string     `bun:"name,pk" json:"id"` // what clients put into `model`
-	DisplayName     string     `bun:"display_name" json:"display_name"`
-	OwnedBy         string     `bun:"owned_by" json:"owned_by"`
-	ContextWindow   *int       `bun:"context_window" json:"context_window"`       // tokens
-	MaxOutputTokens *int       `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
-	Capabilities    []string   `bun:"capabilities,type:jsonb" json:"capabilities"`
-	Aliases         []string   `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
-	Pricing         *Pricing   `bun:"pricing,type:jsonb" json:"pricing"`
-	CreatedAt       *time.Time `bun:"created_at" json:"-"` // nil: nobody has described it
-	UpdatedAt       *time.Time `bun:"updated_at" json:"-"`
+	Name            string   `bun:"name,pk" json:"id"` // what clients put into `model`
+	DisplayName     string   `bun:"display_name" json:"display_name"`
+	OwnedBy         string   `bun:"owned_by" json:"owned_by"`
+	ContextWindow   *int     `bun:"context_window" json:"context_window"`       // tokens
+	MaxOutputTokens *int     `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
+	Capabilities    []string `bun:"capabilities,type:jsonb" json:"capabilities"`
+	Aliases         []string `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
+	Pricing         *Pricing `bun:"pricing,type:jsonb" json:"pricing"`
+	// Routing is the order in which its channels are asked; nil: the operator's default.
+	Routing   *RoutingStrategy `bun:"routing" json:"routing"`
+	CreatedAt *time.Time       `bun:"created_at" json:"-"` // nil: nobody has described it
+	UpdatedAt *time.Time       `bun:"updated_at" json:"-"`
 }
 
 // IsNode makes Model a Relay node.
@@ -50,14 +52,15 @@ type Pricing struct {
 // SaveModelInput describes a model in the catalogue: made when the name is new,
 // replaced when it is not.
 type SaveModelInput struct {
-	Name            string   `json:"name"`
-	DisplayName     *string  `json:"display_name,omitempty"` // default: the name
-	OwnedBy         *string  `json:"owned_by,omitempty"`     // default: coai
-	ContextWindow   *int     `json:"context_window,omitempty"`
-	MaxOutputTokens *int     `json:"max_output_tokens,omitempty"`
-	Capabilities    []string `json:"capabilities,omitempty"`
-	Aliases         []string `json:"aliases,omitempty"`
-	Pricing         *Pricing `json:"pricing,omitempty"`
+	Name            string           `json:"name"`
+	DisplayName     *string          `json:"display_name,omitempty"` // default: the name
+	OwnedBy         *string          `json:"owned_by,omitempty"`     // default: coai
+	ContextWindow   *int             `json:"context_window,omitempty"`
+	MaxOutputTokens *int             `json:"max_output_tokens,omitempty"`
+	Capabilities    []string         `json:"capabilities,omitempty"`
+	Aliases         []string         `json:"aliases,omitempty"`
+	Pricing         *Pricing         `json:"pricing,omitempty"`
+	Routing         *RoutingStrategy `json:"routing,omitempty"` // default: the operator's
 }
 
 // Validate checks the input.
@@ -95,6 +98,11 @@ func (in *SaveModelInput) Validate() error {
 	for i, a := range in.Aliases {
 		if a == in.Name {
 			return Invalid(indexed("aliases", i), "A model cannot be an alias of itself.")
+		}
+	}
+	if in.Routing != nil {
+		if err := in.Routing.validate("routing"); err != nil {
+			return err
 		}
 	}
 	return in.Pricing.validate("pricing")

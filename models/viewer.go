@@ -15,6 +15,8 @@ type Viewer struct {
 	Scopes        []Scope
 	AllowedModels []string // empty: all
 	AllowedCIDRs  []string // empty: from anywhere
+	ChannelTags   []string // empty: all channels; else those with one of these tags
+	Groups        []string // of the user: opens the channels that are for one of them alone
 }
 
 // Require fails unless the viewer is signed in and its key carries the scope.

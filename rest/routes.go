@@ -31,8 +31,11 @@ func routes() []route {
 		{http.MethodPatch, "/v1/channels/{id}", "Mutation.updateChannel", (*handler).updateChannel},
 		{http.MethodDelete, "/v1/channels/{id}", "Mutation.deleteChannel", (*handler).deleteChannel},
 		{http.MethodPost, "/v1/channels/{id}/test", "Mutation.testChannel", (*handler).testChannel},
+		{http.MethodPost, "/v1/channels/{id}/reset", "Mutation.resetChannelHealth", (*handler).resetChannelHealth},
+		{http.MethodGet, "/v1/channels/explain", "Query.explainRoute", (*handler).explainRoute},
 
 		{http.MethodGet, "/v1/users/me", "Query.viewer", (*handler).retrieveViewer},
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
+		{http.MethodPatch, "/v1/users/{id}", "Mutation.updateUser", (*handler).updateUser},
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/channels"
-	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/rest"
@@ -83,7 +82,7 @@ func (a *App) wire(ctx context.Context) error {
 	if !rds.Embedded {
 		limiter = ratelimit.NewRedis(rds.Client, a.log)
 	}
-	reg, err := a.registry()
+	reg, err := a.registry(rds)
 	if err != nil {
 		return err
 	}
@@ -94,8 +93,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, chat.Config{Timeout: a.cfg.CompletionTimeout},
-		chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
@@ -127,7 +125,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

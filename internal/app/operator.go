@@ -30,7 +30,7 @@ func OpenOperator(ctx context.Context, cfg *Config, log zerolog.Logger) (*Operat
 		return nil, err
 	}
 	o := &Operator{core: c, admin: accounts.Operator(&models.User{ID: "operator", Role: models.RoleAdmin, Tier: models.TierFree})}
-	if o.channels, err = c.registry(); err == nil {
+	if o.channels, err = c.registry(nil); err == nil {
 		// As a first start would: else a channel made now would keep it from seeding.
 		err = errors.Join(o.channels.Seed(ctx, channels.Upstreams{OpenAIKey: cfg.OpenAIAPIKey}), o.channels.Load(ctx))
 	}
