@@ -48,6 +48,19 @@ func (o *Operator) CreateUser(ctx context.Context, in models.CreateUserInput) (*
 	return o.accounts.CreateUser(ctx, in)
 }
 
+// UpdateUser changes the account with this e-mail address.
+func (o *Operator) UpdateUser(ctx context.Context, email string, in models.UpdateUserInput) (*models.User, error) {
+	u, err := o.accounts.UserByEmail(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	p, err := mended(o.accounts.UpdateUser(ctx, o.admin, u.ID, in))
+	if err != nil {
+		return nil, err
+	}
+	return p.User, nil
+}
+
 // Users lists all accounts.
 func (o *Operator) Users(ctx context.Context) ([]*models.User, error) { return o.accounts.Users(ctx) }
 
