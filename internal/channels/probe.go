@@ -126,7 +126,7 @@ func (r *Registry) Probed(ctx context.Context, id string, failure error) error {
 		return fmt.Errorf("count the probe of channel %s: %w", id, err)
 	}
 	if u := r.snap.Load().byID[id]; u != nil && failures >= probeFailuresToRest {
-		r.edges.add(id, u.health.giveUp(providers.AsError(failure).Message, time.Now()))
+		r.edges.add(u, u.health.giveUp(providers.AsError(failure).Message, time.Now()))
 	}
 	return r.saveStates(ctx)
 }

@@ -13,8 +13,8 @@ import (
 // one goroutine.
 type Route struct {
 	Model *models.Model // what was asked for, aliases resolved
-	// Cooldown is how long until the first of the channels that were passed over,
-	// because their upstream had asked for it, may be asked again; zero: none was.
+	// Cooldown is how long until the first of the channels that are left alone,
+	// because their upstream asked for it, may be asked again; zero: there is none.
 	Cooldown time.Duration
 	// Rest is the same for those that rest after failures, or have used up a
 	// minute's limit.
@@ -103,6 +103,9 @@ func (p *Route) spend(a *Attempt) (again bool) {
 		p.refused = append(p.refused, a.credential)
 		return len(a.upstream.credentials) > 1
 	case providers.RateLimited:
+		if until, rests := a.credential.rests(p.now()); rests {
+			p.Cooldown = sooner(p.Cooldown, until.Sub(p.now()))
+		}
 		return len(a.upstream.credentials) > 1
 	case providers.NoModel, providers.Malformed:
 		p.useless = append(p.useless, a.upstream)
@@ -238,7 +241,7 @@ func (u *upstream) begin(model string, c *credential, p permit) *Attempt {
 // FirstByte reports how long the channel took to begin its answer.
 func (a *Attempt) FirstByte(d time.Duration) {
 	u := a.upstream
-	u.registry.edges.add(u.row.ID, u.health.firstByte(d, a.permit, time.Now()))
+	u.registry.edges.add(u, u.health.firstByte(d, a.permit, time.Now()))
 }
 
 // Done ends the attempt: its error, if any, and the tokens that it used. Only
@@ -264,7 +267,7 @@ func (a *Attempt) Done(err error, tokens int64) {
 	if a.credential != nil {
 		err = a.judgeCredential(err, at)
 	}
-	u.registry.edges.add(u.row.ID, u.health.finish(err, tokens, a.permit, at))
+	u.registry.edges.add(u, u.health.finish(err, tokens, a.permit, at))
 	if a.permit.lease != "" {
 		u.registry.quota.give(u.row.ID, &u.row.Limits, a.permit, tokens)
 	}
@@ -279,9 +282,9 @@ func (a *Attempt) judgeCredential(err error, at time.Time) error {
 		c.works()
 	case a.failure == nil:
 	case a.failure.Class == providers.RateLimited:
-		u.registry.edges.add(u.row.ID, c.rest(a.failure, at))
+		u.registry.edges.add(u, c.rest(a.failure, at))
 	case a.failure.Class == providers.Credential && u.others(c, at):
-		u.registry.edges.add(u.row.ID, c.rest(a.failure, at))
+		u.registry.edges.add(u, c.rest(a.failure, at))
 		return errCredential
 	}
 	return err

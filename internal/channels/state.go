@@ -50,6 +50,7 @@ type edge struct {
 	until      time.Time
 	at         time.Time
 	message    string
+	version    time.Time // of the channel's row
 }
 
 // edges are the changes that are to be written down. The newest of a channel or
@@ -70,12 +71,13 @@ func newEdges() *edges {
 }
 
 // add notes a change. It never waits.
-func (q *edges) add(channelID string, e edge) {
+func (q *edges) add(u *upstream, e edge) {
 	if e.state == "" {
 		return
 	}
+	e.version = u.row.UpdatedAt
 	q.mu.Lock()
-	q.pending[edgeKey{channelID, e.credential}] = e
+	q.pending[edgeKey{u.row.ID, e.credential}] = e
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
@@ -126,6 +128,9 @@ func (r *Registry) saveState(ctx context.Context, k edgeKey, e edge) error {
 		}
 		if err != nil {
 			return err
+		}
+		if k.credential != wholeChannel && !c.UpdatedAt.Equal(e.version) {
+			return nil // in its place there may be another one now
 		}
 		row := e.row(k)
 		changed := false

@@ -37,6 +37,7 @@ type job struct {
 	read    reading             // what it has answered
 	last    error               // why the attempt before was given up
 	rounds  int                 // through the channels, after the first
+	passing *providers.Error    // the last failure of this round that may pass
 }
 
 func (s *Service) newJob(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
@@ -120,6 +121,9 @@ func (j *job) failed(err error) error {
 		return err
 	}
 	j.last = e
+	if transient(e) {
+		j.passing = e
+	}
 	if !e.Elsewhere() {
 		return public(e)
 	}

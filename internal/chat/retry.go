@@ -18,14 +18,15 @@ const (
 )
 
 // transient says whether a failure may have passed a moment later. After a long
-// silence it has not: another try would double the wait.
+// silence it has not: another try would double the wait. A limit is no failure:
+// see [channels.Route.Cooldown].
 func transient(e *providers.Error) bool {
 	switch e.Class {
-	case providers.Unavailable, providers.RateLimited:
+	case providers.Unavailable:
 		return true
 	case providers.Timeout:
 		return e.Status != 0 // the upstream's own, told at once
-	case providers.Rejected, providers.Credential, providers.NoModel, providers.Malformed, providers.Canceled:
+	case providers.Rejected, providers.Credential, providers.RateLimited, providers.NoModel, providers.Malformed, providers.Canceled:
 	}
 	return false
 }
@@ -50,6 +51,7 @@ func (j *job) again() bool {
 	case <-timer.C:
 	}
 	j.waited += time.Since(began)
+	j.passing = nil
 	j.route.Again()
 	return true
 }
@@ -57,18 +59,11 @@ func (j *job) again() bool {
 // pause is how long to wait for another round; ok is false when that is too long,
 // or no use.
 func (j *job) pause() (pause time.Duration, ok bool) {
-	if j.last == nil { // nobody was asked at all
-		return j.route.Cooldown, j.route.Cooldown > 0 && j.route.Cooldown <= maxPause
-	}
-	e := providers.AsError(j.last)
-	if !transient(e) {
-		return 0, false
-	}
-	if e.Class == providers.RateLimited && j.route.Cooldown > 0 {
-		return j.route.Cooldown, j.route.Cooldown <= maxPause
-	}
-	if e.Retry > 0 {
-		return e.Retry, e.Retry <= maxPause
+	switch limited := j.route.Cooldown; {
+	case j.passing == nil:
+		return limited, limited > 0 && limited <= maxPause
+	case j.passing.Retry > 0:
+		return j.passing.Retry, j.passing.Retry <= maxPause
 	}
 	return backoff(j.rounds), true
 }
@@ -83,7 +78,11 @@ func backoff(n int) time.Duration {
 func (j *job) nobody() error {
 	switch {
 	case j.last != nil:
-		return public(j.last)
+		e := public(j.last)
+		if e.Code == models.CodeOverloaded && e.Retry == 0 {
+			e.Retry = j.route.Cooldown
+		}
+		return e
 	case j.route.Cooldown > 0:
 		return public(&providers.Error{Class: providers.RateLimited, Retry: j.route.Cooldown})
 	}
