@@ -116,10 +116,7 @@ func (c *core) registry(rds *storage.Redis) (*channels.Registry, error) {
 		return nil, fmt.Errorf("read COAI_ALLOW_PRIVATE_NETWORKS: %w", err)
 	}
 	chcfg := channels.Config{
-		Policy: policy, Strategy: models.RoutingStrategy(c.cfg.RoutingStrategy), KeyViewer: c.accounts.KeyViewer,
-	}
-	if rds != nil && !rds.Embedded {
-		chcfg.Redis = rds.Client
+		Policy: policy, Strategy: models.RoutingStrategy(c.cfg.RoutingStrategy), KeyViewer: c.accounts.KeyViewer, Redis: rds,
 	}
 	reg := channels.New(c.db, box, chcfg, c.log)
 	c.onClose("channels", func(context.Context) error { reg.Close(); return nil })

@@ -114,7 +114,7 @@ func (u *upstream) usable(now time.Time, except []*credential) (*credential, ref
 		start = u.turn.Add(1)
 	}
 	for i := range n {
-		c := u.credentials[(start+uint64(i))%uint64(n)] //nolint:gosec // i is not negative
+		c := u.credentials[(start+uint64(i))%uint64(n)]
 		if _, rests := c.rests(now); !rests && !slices.Contains(except, c) {
 			return c, refusal{}
 		}

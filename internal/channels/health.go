@@ -221,7 +221,7 @@ func (h *health) finish(err error, tokens int64, p permit, now time.Time) edge {
 }
 
 func (h *health) record(failure uint64) {
-	word, bit := h.next/64, uint(h.next%64) //nolint:gosec // below 64
+	word, bit := h.next/64, uint(h.next%64)
 	h.failed[word] = h.failed[word]&^(1<<bit) | failure<<bit
 	h.next = (h.next + 1) % outcomes
 	h.seen = min(h.seen+1, outcomes)

@@ -107,8 +107,8 @@ func (r *Registry) DueProbes(ctx context.Context, now time.Time) ([]string, erro
 // jittered is up to a tenth shorter than the interval, another each time, so that
 // channels are not probed all at once.
 func jittered(every time.Duration, hash uint64, now time.Time) time.Duration {
-	part := mix(hash^uint64(now.UnixNano())) % 100  //nolint:gosec // a spread, not a number
-	return every - every/10*time.Duration(part)/100 //nolint:gosec // below 100
+	part := mix(hash^uint64(now.UnixNano())) % 100
+	return every - every/10*time.Duration(part)/100
 }
 
 // Probed counts the outcome of a probe. Probes are made by whichever process

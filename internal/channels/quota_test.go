@@ -13,7 +13,7 @@ import (
 
 func quotas(t *testing.T, url string) (one, two *quota) {
 	t.Helper()
-	make := func() *quota {
+	open := func() *quota {
 		o, err := redis.ParseURL(url)
 		if err != nil {
 			t.Fatal(err)
@@ -23,7 +23,7 @@ func quotas(t *testing.T, url string) (one, two *quota) {
 		t.Cleanup(func() { _ = client.Close() })
 		return newQuota(t.Context(), client, zerolog.Nop())
 	}
-	return make(), make()
+	return open(), open()
 }
 
 func TestQuotaIsOneForAllProcesses(t *testing.T) {

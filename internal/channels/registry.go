@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/coaidev/coai/internal/safehttp"
@@ -29,9 +28,9 @@ type Config struct {
 	Policy safehttp.Policy // which addresses channels may dial
 	// Strategy is for models that say none; default [models.RoutingPriority].
 	Strategy models.RoutingStrategy
-	// Redis counts what all processes send to channels that have limits; nil: this
-	// process counts alone.
-	Redis redis.UniversalClient
+	// Redis counts what all processes send to channels that have limits; nil, or an
+	// embedded one: this process counts alone.
+	Redis *storage.Redis
 	// KeyViewer is who signs in with an API key, for [Registry.ExplainRoute].
 	KeyViewer func(ctx context.Context, keyID string) (*models.Viewer, error)
 }
@@ -81,8 +80,8 @@ func New(db *storage.DB, box *sealed.Box, cfg Config, log zerolog.Logger) *Regis
 	r.stateRevision.Store(-1)
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background()) //nolint:forbidigo // of commands to Redis, which no request's end may cut short; Close ends it
-	if cfg.Redis != nil {
-		r.quota = newQuota(ctx, cfg.Redis, log)
+	if cfg.Redis != nil && !cfg.Redis.Embedded {
+		r.quota = newQuota(ctx, cfg.Redis.Client, log)
 	}
 	return r
 }

@@ -133,7 +133,7 @@ func (r *Registry) saveState(ctx context.Context, k edgeKey, e edge) error {
 			return nil // in its place there may be another one now
 		}
 		row := e.row(k)
-		changed := false
+		var changed bool
 		switch e.state {
 		case stateUnhealthy:
 			changed, err = r.saveUnhealthy(ctx, tx, c, row)

@@ -71,7 +71,7 @@ func (j *job) pause() (pause time.Duration, ok bool) {
 // backoff is the pause before round n, from 0.
 func backoff(n int) time.Duration {
 	pause := min(firstPause<<min(n, 10), maxPause)
-	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // a spread, not a secret
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 
 // nobody is the error for a client when no channel could be asked.

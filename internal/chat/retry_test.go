@@ -10,8 +10,8 @@ import (
 )
 
 func TestBackoffGrowsAndSpreads(t *testing.T) {
-	for n, want := range []time.Duration{250, 500, 1000, 2000, 4000, 5000, 5000} {
-		want *= time.Millisecond
+	for n, ms := range []int{250, 500, 1000, 2000, 4000, 5000, 5000} {
+		want := time.Duration(ms) * time.Millisecond
 		least, most := time.Hour, time.Duration(0)
 		for range 1000 {
 			got := backoff(n)
@@ -73,8 +73,5 @@ func TestPromptAffinity(t *testing.T) {
 	}
 	if of(system, hi) == of(system, bye) || of(hi) == of(system, hi) {
 		t.Error("other prompts are taken for the same")
-	}
-	if of() != of() {
-		t.Error("no prompt")
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 func TestAnEventSharesTheFateOfItsTransaction(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, db *storage.DB) {
-		append := func(fate error) (e *models.Event, err error) {
+		write := func(fate error) (e *models.Event, err error) {
 			err = db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 				e, err = events.Append(ctx, tx, models.EventChannelHealthChanged, map[string]string{"object": "channel", "name": `a"b`})
 				return errors.Join(err, fate)
@@ -24,10 +24,10 @@ func TestAnEventSharesTheFateOfItsTransaction(t *testing.T) {
 			return e, err
 		}
 		undone := errors.New("undone")
-		if _, err := append(undone); !errors.Is(err, undone) {
+		if _, err := write(undone); !errors.Is(err, undone) {
 			t.Fatal(err)
 		}
-		e, err := append(nil)
+		e, err := write(nil)
 		if err != nil || !strings.HasPrefix(e.ID, "evt_") {
 			t.Fatalf("%+v, %v", e, err)
 		}
