@@ -30,6 +30,14 @@ func (r mutation) UpdateChannel(ctx context.Context, id string, in models.Update
 	return settle(r.channels.UpdateChannel(ctx, viewer(ctx), id, in))
 }
 
+func (r query) ExplainRoute(ctx context.Context, model string, apiKeyID *string) (*models.RouteExplanation, error) {
+	return r.channels.ExplainRoute(ctx, viewer(ctx), model, apiKeyID)
+}
+
+func (r mutation) ResetChannelHealth(ctx context.Context, id string) (*models.ResetChannelHealthPayload, error) {
+	return settle(r.channels.ResetChannelHealth(ctx, viewer(ctx), id))
+}
+
 func (r mutation) DeleteChannel(ctx context.Context, id string) (*models.DeleteChannelPayload, error) {
 	return settle(r.channels.DeleteChannel(ctx, viewer(ctx), id))
 }

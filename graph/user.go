@@ -15,6 +15,10 @@ func (r mutation) UpdateViewer(ctx context.Context, in models.UpdateViewerInput)
 	return settle(r.accounts.UpdateViewer(ctx, viewer(ctx), in))
 }
 
+func (r mutation) UpdateUser(ctx context.Context, id string, in models.UpdateUserInput) (*models.UpdateUserPayload, error) {
+	return settle(r.accounts.UpdateUser(ctx, viewer(ctx), id, in))
+}
+
 func (r user) Usage(ctx context.Context, u *models.User) (*models.UsageSummary, error) {
 	return r.usage.Summary(ctx, u.ID, time.Now())
 }

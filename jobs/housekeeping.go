@@ -16,10 +16,14 @@ const leasePrefix = "job:"
 
 // schedule is all periodic work.
 func schedule(db *storage.DB, d Deps) []job {
-	return []job{{
+	list := []job{{
 		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
+	if d.ProbeChannels != nil {
+		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
+	}
+	return list
 }
 
 // housekeeping closes usage records that lost their process and deletes what

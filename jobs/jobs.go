@@ -51,6 +51,8 @@ type Deps struct {
 	Accounts *accounts.Service
 	Usage    *usage.Ledger
 	Archive  *archive.Archive
+	// ProbeChannels asks the channels that are due whether they answer; nil asks none.
+	ProbeChannels func(ctx context.Context, now time.Time) error
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.
 	UsageRetention time.Duration
 	// KeyRetention is how long API keys are kept after they expired or were

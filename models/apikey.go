@@ -56,6 +56,7 @@ type APIKey struct {
 	Scopes        []Scope    `bun:"scopes,type:jsonb" json:"scopes"`
 	AllowedModels []string   `bun:"allowed_models,type:jsonb" json:"allowed_models"`
 	AllowedCIDRs  []string   `bun:"allowed_cidrs,type:jsonb" json:"allowed_cidrs"`
+	ChannelTags   []string   `bun:"channel_tags,type:jsonb" json:"channel_tags"`
 	ExpiresAt     *time.Time `bun:"expires_at" json:"-"`
 	RevokedAt     *time.Time `bun:"revoked_at" json:"-"`
 	LastUsedAt    *time.Time `bun:"last_used_at" json:"-"` // exact to a minute
@@ -78,6 +79,7 @@ type CreateAPIKeyInput struct {
 	Scopes        []Scope    `json:"scopes,omitempty"`         // default: [DefaultScopes] that the viewer's own key carries
 	AllowedModels []string   `json:"allowed_models,omitempty"` // empty: all
 	AllowedCIDRs  []string   `json:"allowed_cidrs,omitempty"`  // empty: from anywhere; a single address counts as a network
+	ChannelTags   []string   `json:"channel_tags,omitempty"`   // only channels with one of these tags answer it; empty: all
 	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
 	// CacheTTLSeconds is how long answers are kept for the same request of the account, at most a day; 0: not at all.
 	CacheTTLSeconds *int          `json:"cache_ttl_seconds,omitempty"`
@@ -102,6 +104,9 @@ func (in *CreateAPIKeyInput) Validate(now time.Time) error {
 	if err := canonCIDRs(in.AllowedCIDRs); err != nil {
 		return err
 	}
+	if err := validNames("channel_tags", in.ChannelTags, maxTags, 64); err != nil {
+		return err
+	}
 	if err := validCacheTTL(in.CacheTTLSeconds); err != nil {
 		return err
 	}
@@ -117,6 +122,7 @@ type UpdateAPIKeyInput struct {
 	Scopes        graphql.Omittable[[]Scope]    `json:"scopes,omitzero"`
 	AllowedModels graphql.Omittable[[]string]   `json:"allowed_models,omitzero"`
 	AllowedCIDRs  graphql.Omittable[[]string]   `json:"allowed_cidrs,omitzero"`
+	ChannelTags   graphql.Omittable[[]string]   `json:"channel_tags,omitzero"`
 	ExpiresAt     graphql.Omittable[*time.Time] `json:"expires_at,omitzero"`
 
 	CacheTTLSeconds graphql.Omittable[*int] `json:"cache_ttl_seconds,omitzero"` // null: 0
@@ -149,6 +155,11 @@ func (in *UpdateAPIKeyInput) Validate(now time.Time) error {
 	}
 	if v, ok := in.AllowedCIDRs.ValueOK(); ok {
 		if err := canonCIDRs(v); err != nil {
+			return err
+		}
+	}
+	if v, ok := in.ChannelTags.ValueOK(); ok {
+		if err := validNames("channel_tags", v, maxTags, 64); err != nil {
 			return err
 		}
 	}

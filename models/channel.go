@@ -65,10 +65,13 @@ type Channel struct {
 	Priority     int             `bun:"priority" json:"priority"`                      // higher goes first
 	Weight       int             `bun:"weight" json:"weight"`                          // share among channels of one priority
 	Enabled      bool            `bun:"enabled" json:"-"`
+	Tags         []string        `bun:"tags,type:jsonb" json:"tags"`          // what keys may be confined to
+	Groups       []string        `bun:"user_groups,type:jsonb" json:"groups"` // of users whom alone it serves; empty: everybody
 	Limits       ChannelLimits   `bun:"limits,type:jsonb" json:"limits"`
 	Settings     ChannelSettings `bun:"settings,type:jsonb" json:"settings"`
-	Sealed       []byte          `bun:"sealed_credential" json:"-"` // encrypted; see package sealed
-	KeyHint      *string         `bun:"key_hint" json:"credential"` // ****last4
+	Sealed       []byte          `bun:"sealed_credential" json:"-"`              // its credentials, encrypted together; see package sealed
+	KeyHint      *string         `bun:"key_hint" json:"credential"`              // ****last4 of the first
+	KeyHints     []string        `bun:"key_hints,type:jsonb" json:"credentials"` // of all
 	CreatedAt    time.Time       `bun:"created_at" json:"-"`
 	UpdatedAt    time.Time       `bun:"updated_at" json:"-"`
 
@@ -89,7 +92,8 @@ func (c *Channel) Status() ChannelStatus {
 	return ChannelEnabled
 }
 
-// ChannelLimits cap what one process sends to a channel; nil is no cap.
+// ChannelLimits cap what all processes together send to a channel; nil is no cap.
+// Without a Redis server, and while it is away, each process counts alone.
 type ChannelLimits struct {
 	RPM         *int `json:"rpm"`         // requests in a clock minute
 	TPM         *int `json:"tpm"`         // tokens in a clock minute, counted when an answer ends
@@ -115,6 +119,12 @@ type ChannelSettings struct {
 	// DropUnsupported leaves parameters out that the upstream's language has no word
 	// for; without it they are refused with a 400 that names them.
 	DropUnsupported bool `json:"drop_unsupported,omitempty"`
+	// CostMultiplier is what the channel costs by comparison, for the strategy
+	// lowest_cost: 0.5 is half of the price; default 1.
+	CostMultiplier *Nanos `json:"cost_multiplier,omitempty"`
+	// ProbeIntervalSeconds is how often a job asks it for a minimal completion;
+	// absent: never.
+	ProbeIntervalSeconds *int `json:"probe_interval_seconds,omitempty"`
 }
 
 // HealthState is whether a channel answers.
@@ -134,5 +144,6 @@ type ChannelHealth struct {
 	LatencyMS           *int        `json:"latency_ms"`   // moving average to the first byte
 	SuccessRate         *float64    `json:"success_rate"` // of the last 100 requests, 0 to 1
 	ConsecutiveFailures int         `json:"consecutive_failures"`
-	LastError           *string     `json:"last_error"` // without secrets
+	LastError           *string     `json:"last_error"`  // without secrets
+	RestsUntil          *time.Time  `json:"rests_until"` // of an unhealthy one: when a request tries it again
 }

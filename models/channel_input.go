@@ -1,14 +1,26 @@
 package models
 
-import "github.com/99designs/gqlgen/graphql"
+import (
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
+)
+
+// Limits of a channel.
+const (
+	maxCredentials = 64
+	maxCredential  = 8192 // bytes
+	maxTags        = 64
+)
 
 // CreateChannelInput makes a channel.
 type CreateChannelInput struct {
 	Name         string           `json:"name"`
-	Preset       *string          `json:"preset,omitempty"`     // id of a [ChannelPreset], for what is left out here
-	Type         ChannelType      `json:"type"`                 // default: the preset's
-	BaseURL      *string          `json:"base_url,omitempty"`   // default: the preset's, else [ChannelType.DefaultBaseURL]
-	Credential   *string          `json:"credential,omitempty"` // the upstream's API key; write-only
+	Preset       *string          `json:"preset,omitempty"`      // id of a [ChannelPreset], for what is left out here
+	Type         ChannelType      `json:"type"`                  // default: the preset's
+	BaseURL      *string          `json:"base_url,omitempty"`    // default: the preset's, else [ChannelType.DefaultBaseURL]
+	Credential   *string          `json:"credential,omitempty"`  // the upstream's API key; write-only
+	Credentials  []string         `json:"credentials,omitempty"` // several of them, instead of Credential; write-only
 	Models       []string         `json:"models"`
 	ModelMapping StringMap        `json:"model_mapping,omitempty"`
 	Priority     *int             `json:"priority,omitempty"` // default 0
@@ -16,13 +28,16 @@ type CreateChannelInput struct {
 	Status       *ChannelStatus   `json:"status,omitempty"`   // default enabled
 	Limits       *ChannelLimits   `json:"limits,omitempty"`
 	Settings     *ChannelSettings `json:"settings,omitempty"`
+	Tags         []string         `json:"tags,omitempty"`
+	Groups       []string         `json:"groups,omitempty"` // default: serves everybody
 }
 
 // UpdateChannelInput changes a channel. Absent fields stay as they are.
 type UpdateChannelInput struct {
 	Name         graphql.Omittable[*string]          `json:"name,omitzero"`
 	BaseURL      graphql.Omittable[*string]          `json:"base_url,omitzero"`
-	Credential   graphql.Omittable[*string]          `json:"credential,omitzero"` // null removes it
+	Credential   graphql.Omittable[*string]          `json:"credential,omitzero"`  // null removes it
+	Credentials  graphql.Omittable[[]string]         `json:"credentials,omitzero"` // replaces all; null or empty removes them
 	Models       graphql.Omittable[[]string]         `json:"models,omitzero"`
 	ModelMapping graphql.Omittable[StringMap]        `json:"model_mapping,omitzero"`
 	Priority     graphql.Omittable[*int]             `json:"priority,omitzero"`
@@ -30,6 +45,8 @@ type UpdateChannelInput struct {
 	Status       graphql.Omittable[*ChannelStatus]   `json:"status,omitzero"`
 	Limits       graphql.Omittable[*ChannelLimits]   `json:"limits,omitzero"`
 	Settings     graphql.Omittable[*ChannelSettings] `json:"settings,omitzero"`
+	Tags         graphql.Omittable[[]string]         `json:"tags,omitzero"`
+	Groups       graphql.Omittable[[]string]         `json:"groups,omitzero"`
 }
 
 // TestChannelInput says what a test asks for.
@@ -70,8 +87,8 @@ type TestChannelPayload struct {
 }
 
 // Apply lays the input over a channel, absent fields untouched, and gives the
-// credential if it is to change. The caller validates the channel afterwards.
-func (in *UpdateChannelInput) Apply(c *Channel) (credential *string, changed bool, err error) {
+// credentials if they are to change. The caller validates the channel afterwards.
+func (in *UpdateChannelInput) Apply(c *Channel) (credentials []string, changed bool, err error) {
 	notNull := func(param string, isNull bool) {
 		if isNull && err == nil {
 			err = Invalid(param, "'%s' must not be null.", param)
@@ -101,6 +118,12 @@ func (in *UpdateChannelInput) Apply(c *Channel) (credential *string, changed boo
 	if v, ok := in.ModelMapping.ValueOK(); ok {
 		c.ModelMapping = v
 	}
+	if v, ok := in.Tags.ValueOK(); ok {
+		c.Tags = v
+	}
+	if v, ok := in.Groups.ValueOK(); ok {
+		c.Groups = v
+	}
 	if v, ok := in.Status.ValueOK(); ok {
 		if notNull("status", v == nil); v != nil && err == nil {
 			err = c.setStatus(*v)
@@ -118,8 +141,52 @@ func (in *UpdateChannelInput) Apply(c *Channel) (credential *string, changed boo
 			c.Settings = *v
 		}
 	}
-	credential, changed = in.Credential.ValueOK()
-	return credential, changed, err
+	one, oneSet := in.Credential.ValueOK()
+	several, severalSet := in.Credentials.ValueOK()
+	if err == nil {
+		credentials, err = credentialList(one, several)
+	}
+	return credentials, oneSet || severalSet, err
+}
+
+// CredentialList are the credentials that the input gives the channel.
+func (in *CreateChannelInput) CredentialList() ([]string, error) {
+	return credentialList(in.Credential, in.Credentials)
+}
+
+// credentialList checks credentials: one, or several, not both.
+func credentialList(one *string, several []string) ([]string, error) {
+	if one != nil && *one != "" {
+		if len(several) > 0 {
+			return nil, Invalid("credentials", "Give 'credential' or 'credentials', not both.")
+		}
+		return []string{*one}, validCredential("credential", *one)
+	}
+	if len(several) > maxCredentials {
+		return nil, Invalid("credentials", "'credentials' must have at most %d entries; got %d.", maxCredentials, len(several))
+	}
+	for i, s := range several {
+		at := indexed("credentials", i)
+		if err := validCredential(at, s); err != nil {
+			return nil, err
+		}
+		if slices.Contains(several[:i], s) {
+			return nil, Invalid(at, "'%s' repeats another one.", at)
+		}
+	}
+	return several, nil
+}
+
+func validCredential(param, s string) error {
+	if s == "" || len(s) > maxCredential {
+		return Invalid(param, "'%s' must have 1 to %d characters.", param, maxCredential)
+	}
+	for _, b := range []byte(s) {
+		if b <= 0x20 || b >= 0x7f {
+			return Invalid(param, "'%s' must be printable ASCII without spaces.", param)
+		}
+	}
+	return nil
 }
 
 // Channel is the channel that the input describes, without id and credential.
@@ -128,7 +195,7 @@ func (in *CreateChannelInput) Channel() (*Channel, error) {
 		return nil, err
 	}
 	c := &Channel{
-		Name: in.Name, Type: in.Type, Models: in.Models, ModelMapping: in.ModelMapping,
+		Name: in.Name, Type: in.Type, Models: in.Models, ModelMapping: in.ModelMapping, Tags: in.Tags, Groups: in.Groups,
 		Weight: 1, Enabled: true,
 	}
 	switch {

@@ -49,6 +49,15 @@ func (c *Channel) Validate() error {
 			return err
 		}
 	}
+	if err := validNames("tags", c.Tags, maxTags, 64); err != nil {
+		return err
+	}
+	if err := validNames("groups", c.Groups, maxTags, 64); err != nil {
+		return err
+	}
+	if c.Type == ChannelEcho && c.Settings.ProbeIntervalSeconds != nil {
+		return Invalid("settings.probe_interval_seconds", "A channel of type echo is never probed.")
+	}
 	if c.Weight < 1 || c.Weight > 1000 {
 		return Invalid("weight", "'weight' must be between 1 and 1000; got %d.", c.Weight)
 	}
@@ -98,6 +107,12 @@ func (s *ChannelSettings) validate() error {
 	}
 	if err := s.validateQuirks(); err != nil {
 		return err
+	}
+	if m := s.CostMultiplier; m != nil && (*m < 0 || *m > 1000*Dollar) {
+		return Invalid("settings.cost_multiplier", "'settings.cost_multiplier' must be between 0 and 1000.")
+	}
+	if p := s.ProbeIntervalSeconds; p != nil && (*p < 10 || *p > 86_400) {
+		return Invalid("settings.probe_interval_seconds", "'settings.probe_interval_seconds' must be between 10 and 86400, or null for never.")
 	}
 	for _, t := range []struct {
 		param string

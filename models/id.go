@@ -24,6 +24,7 @@ const (
 	ResponsePrefix   = "resp_"
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
+	EventPrefix      = "evt_"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

@@ -13,16 +13,18 @@ import (
 type Model struct {
 	bun.BaseModel `bun:"table:models,alias:m" json:"-"`
 
-	Name            string     `bun:"name,pk" json:"id"` // what clients put into `model`
-	DisplayName     string     `bun:"display_name" json:"display_name"`
-	OwnedBy         string     `bun:"owned_by" json:"owned_by"`
-	ContextWindow   *int       `bun:"context_window" json:"context_window"`       // tokens
-	MaxOutputTokens *int       `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
-	Capabilities    []string   `bun:"capabilities,type:jsonb" json:"capabilities"`
-	Aliases         []string   `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
-	Pricing         *Pricing   `bun:"-" json:"pricing"`                  // now; see [Model.PriceAt]
-	CreatedAt       *time.Time `bun:"created_at" json:"-"`               // nil: nobody has described it
-	UpdatedAt       *time.Time `bun:"updated_at" json:"-"`
+	Name            string   `bun:"name,pk" json:"id"` // what clients put into `model`
+	DisplayName     string   `bun:"display_name" json:"display_name"`
+	OwnedBy         string   `bun:"owned_by" json:"owned_by"`
+	ContextWindow   *int     `bun:"context_window" json:"context_window"`       // tokens
+	MaxOutputTokens *int     `bun:"max_output_tokens" json:"max_output_tokens"` // tokens
+	Capabilities    []string `bun:"capabilities,type:jsonb" json:"capabilities"`
+	Aliases         []string `bun:"aliases,type:jsonb" json:"aliases"` // other names for the same model
+	Pricing         *Pricing `bun:"-" json:"pricing"`                  // now; see [Model.PriceAt]
+	// Routing is the order in which its channels are asked; nil: the operator's default.
+	Routing   *RoutingStrategy `bun:"routing" json:"routing"`
+	CreatedAt *time.Time       `bun:"created_at" json:"-"` // nil: nobody has described it
+	UpdatedAt *time.Time       `bun:"updated_at" json:"-"`
 
 	Prices []ModelPrice `bun:"-" json:"-"` // past, present and planned, the oldest first
 }
@@ -55,7 +57,8 @@ type SaveModelInput struct {
 	Pricing         *Pricing `json:"pricing,omitempty"` // absent: what was imported
 	// PricingFrom is when Pricing begins to count; absent: now. What was saved
 	// before counts until then.
-	PricingFrom *time.Time `json:"pricing_from,omitempty"`
+	PricingFrom *time.Time       `json:"pricing_from,omitempty"`
+	Routing     *RoutingStrategy `json:"routing,omitempty"` // default: the operator's
 }
 
 // Validate checks the input.
@@ -93,6 +96,11 @@ func (in *SaveModelInput) Validate() error {
 	for i, a := range in.Aliases {
 		if a == in.Name {
 			return Invalid(indexed("aliases", i), "A model cannot be an alias of itself.")
+		}
+	}
+	if in.Routing != nil {
+		if err := in.Routing.validate("routing"); err != nil {
+			return err
 		}
 	}
 	if in.PricingFrom != nil && in.Pricing == nil {

@@ -12,6 +12,7 @@ func (k *APIKey) BeforeAppendModel(context.Context, bun.Query) error {
 	notNil(&k.Scopes)
 	notNil(&k.AllowedModels)
 	notNil(&k.AllowedCIDRs)
+	notNil(&k.ChannelTags)
 	if k.OnDisconnect == "" {
 		k.OnDisconnect = OnDisconnectCancel
 	}
@@ -21,9 +22,28 @@ func (k *APIKey) BeforeAppendModel(context.Context, bun.Query) error {
 // BeforeAppendModel makes absent lists and maps empty before bun writes the row.
 func (c *Channel) BeforeAppendModel(context.Context, bun.Query) error {
 	notNil(&c.Models)
+	notNil(&c.Tags)
+	notNil(&c.Groups)
+	notNil(&c.KeyHints)
 	if c.ModelMapping == nil {
 		c.ModelMapping = StringMap{}
 	}
+	return nil
+}
+
+// AfterScanRow gives a channel of the time when it could have one credential
+// only its list of hints.
+func (c *Channel) AfterScanRow(context.Context) error {
+	if len(c.KeyHints) == 0 && c.KeyHint != nil {
+		c.KeyHints = []string{*c.KeyHint}
+	}
+	notNil(&c.KeyHints)
+	return nil
+}
+
+// BeforeAppendModel makes absent lists empty before bun writes the row.
+func (u *User) BeforeAppendModel(context.Context, bun.Query) error {
+	notNil(&u.Groups)
 	return nil
 }
 

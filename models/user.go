@@ -52,6 +52,7 @@ type User struct {
 	Role      Role       `bun:"role" json:"role"`
 	Tier      Tier       `bun:"tier" json:"tier"`
 	Status    UserStatus `bun:"status" json:"status"`
+	Groups    []string   `bun:"user_groups,type:jsonb" json:"groups"` // opens the channels that are for one of them alone
 	CreatedAt time.Time  `bun:"created_at" json:"-"`
 	UpdatedAt time.Time  `bun:"updated_at" json:"-"`
 }
@@ -68,10 +69,11 @@ type UsageSummary struct {
 
 // CreateUserInput makes an account.
 type CreateUserInput struct {
-	Email string `json:"email"`
-	Name  string `json:"name"`
-	Role  Role   `json:"role"` // default [RoleUser]
-	Tier  Tier   `json:"tier"` // default [TierFree]
+	Email  string   `json:"email"`
+	Name   string   `json:"name"`
+	Role   Role     `json:"role"` // default [RoleUser]
+	Tier   Tier     `json:"tier"` // default [TierFree]
+	Groups []string `json:"groups"`
 }
 
 // Validate checks the input and fills in defaults.
@@ -93,7 +95,26 @@ func (in *CreateUserInput) Validate() error {
 	if err := in.Tier.validate("tier"); err != nil {
 		return err
 	}
+	if err := validNames("groups", in.Groups, maxTags, 64); err != nil {
+		return err
+	}
 	return validName("name", in.Name, 0, 100)
+}
+
+// UpdateUserInput changes an account, for admins. Absent fields stay as they are.
+type UpdateUserInput struct {
+	Groups graphql.Omittable[[]string] `json:"groups,omitzero"`
+}
+
+// Validate checks the input.
+func (in *UpdateUserInput) Validate() error {
+	return validNames("groups", in.Groups.Value(), maxTags, 64)
+}
+
+// UpdateUserPayload answers updateUser.
+type UpdateUserPayload struct {
+	Payload
+	User *User
 }
 
 func (t Tier) validate(param string) error {

@@ -16,6 +16,8 @@ type Viewer struct {
 	Scopes        []Scope
 	AllowedModels []string      // empty: all
 	AllowedCIDRs  []string      // empty: from anywhere
+	ChannelTags   []string      // empty: all channels; else those with one of these tags
+	Groups        []string      // of the user: opens the channels that are for one of them alone
 	CacheTTL      time.Duration // how long answers are kept for the same question; 0: not at all
 	Metered       bool          // the user or the key has a balance or a budget
 	OnDisconnect  OnDisconnect

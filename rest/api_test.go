@@ -110,7 +110,7 @@ func TestChannelObject(t *testing.T) {
 		}
 		fields(t, made.Body, want)
 		unix(t, made.Body, "created_at")
-		if c.Health["state"] != "unknown" || len(c.Health) != 6 {
+		if c.Health["state"] != "unknown" || len(c.Health) != 7 {
 			t.Errorf("health: %v", c.Health)
 		}
 

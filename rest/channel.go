@@ -109,3 +109,28 @@ func (h *handler) testChannel(w http.ResponseWriter, r *http.Request) error {
 	}
 	return writeJSON(w, done.Result)
 }
+
+func (h *handler) resetChannelHealth(w http.ResponseWriter, r *http.Request) error {
+	done, err := graph.Outcome(h.resolver.Mutation().ResetChannelHealth(r.Context(), r.PathValue("id")))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return writeJSON(w, viewChannel(done.Channel))
+}
+
+func (h *handler) explainRoute(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	model := q.Get("model")
+	if model == "" {
+		return models.Missing("model")
+	}
+	var key *string
+	if id := q.Get("api_key_id"); id != "" {
+		key = &id
+	}
+	e, err := h.resolver.Query().ExplainRoute(r.Context(), model, key)
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return writeJSON(w, &explanationView{Object: "route.explanation", RouteExplanation: e})
+}

@@ -41,6 +41,8 @@ func routes() []route {
 		{http.MethodPatch, "/v1/channels/{id}", "Mutation.updateChannel", (*handler).updateChannel},
 		{http.MethodDelete, "/v1/channels/{id}", "Mutation.deleteChannel", (*handler).deleteChannel},
 		{http.MethodPost, "/v1/channels/{id}/test", "Mutation.testChannel", (*handler).testChannel},
+		{http.MethodPost, "/v1/channels/{id}/reset", "Mutation.resetChannelHealth", (*handler).resetChannelHealth},
+		{http.MethodGet, "/v1/channels/explain", "Query.explainRoute", (*handler).explainRoute},
 
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
@@ -50,6 +52,7 @@ func routes() []route {
 		{http.MethodPost, "/v1/users/{id}/balance", "Mutation.adjustBalance", (*handler).adjustBalance},
 		{http.MethodGet, "/v1/users/me", "Query.viewer", (*handler).retrieveViewer},
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
+		{http.MethodPatch, "/v1/users/{id}", "Mutation.updateUser", (*handler).updateUser},
 
 		{http.MethodPost, "/v1/responses", "Mutation.createResponse", (*handler).createResponse},
 		{http.MethodGet, "/v1/responses/{id}", "Query.response", (*handler).retrieveResponse},

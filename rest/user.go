@@ -27,6 +27,18 @@ func (h *handler) updateViewer(w http.ResponseWriter, r *http.Request) error {
 	return h.writeUser(w, r, done.Viewer)
 }
 
+func (h *handler) updateUser(w http.ResponseWriter, r *http.Request) error {
+	in, err := decode[models.UpdateUserInput](h, w, r)
+	if err != nil {
+		return err
+	}
+	done, err := graph.Outcome(h.resolver.Mutation().UpdateUser(r.Context(), r.PathValue("id"), in))
+	if err != nil {
+		return err //nolint:wrapcheck // a resolver's
+	}
+	return h.writeUser(w, r, done.User)
+}
+
 func (h *handler) writeUser(w http.ResponseWriter, r *http.Request, u *models.User) error {
 	summary, err := h.resolver.User().Usage(r.Context(), u)
 	if err != nil {

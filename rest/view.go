@@ -127,6 +127,11 @@ func viewChannel(c *models.Channel) any {
 	return &channelView{Object: "channel", Channel: c, Status: c.Status(), CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt}
 }
 
+type explanationView struct {
+	Object string `json:"object"`
+	*models.RouteExplanation
+}
+
 type userView struct {
 	Object string `json:"object"`
 	*models.User

@@ -215,9 +215,9 @@ func addChannelFlags(cmd *cobra.Command) *channelFlags {
 	f.StringVar(&v.proxyURL, "proxy-url", "", "Proxy to go through: http, https or socks5")
 	f.IntVar(&v.priority, "priority", 0, "Higher goes first")
 	f.IntVar(&v.weight, "weight", 1, "Share among channels of one priority")
-	f.IntVar(&v.rpm, "rpm", 0, "Most requests in a minute, for each process")
-	f.IntVar(&v.tpm, "tpm", 0, "Most tokens in a minute, for each process")
-	f.IntVar(&v.concurrency, "concurrency", 0, "Most requests at a time, for each process")
+	f.IntVar(&v.rpm, "rpm", 0, "Most requests in a minute, over all processes")
+	f.IntVar(&v.tpm, "tpm", 0, "Most tokens in a minute, over all processes")
+	f.IntVar(&v.concurrency, "concurrency", 0, "Most requests at a time, over all processes")
 	cmd.MarkFlagsMutuallyExclusive("credential-env", "credential-stdin")
 	return v
 }

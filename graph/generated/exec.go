@@ -72,6 +72,8 @@ type MutationResolver interface {
 	UpdateChannel(ctx context.Context, id string, input models.UpdateChannelInput) (*models.UpdateChannelPayload, error)
 	DeleteChannel(ctx context.Context, id string) (*models.DeleteChannelPayload, error)
 	TestChannel(ctx context.Context, id string, input *models.TestChannelInput) (*models.TestChannelPayload, error)
+	ResetChannelHealth(ctx context.Context, id string) (*models.ResetChannelHealthPayload, error)
+	UpdateUser(ctx context.Context, id string, input models.UpdateUserInput) (*models.UpdateUserPayload, error)
 	SaveModel(ctx context.Context, input models.SaveModelInput) (*models.SaveModelPayload, error)
 	DeleteModel(ctx context.Context, id string) (*models.DeleteModelPayload, error)
 	ImportModelPrices(ctx context.Context, input models.ImportModelPricesInput) (*models.ImportModelPricesPayload, error)
@@ -92,6 +94,7 @@ type QueryResolver interface {
 	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter) (*models.Connection[models.Channel], error)
 	Channel(ctx context.Context, id string) (*models.Channel, error)
 	ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error)
+	ExplainRoute(ctx context.Context, model string, apiKeyID *string) (*models.RouteExplanation, error)
 	Plans(ctx context.Context) ([]*models.Plan, error)
 	User(ctx context.Context, id string) (*models.User, error)
 	UsageAudit(ctx context.Context, start time.Time, end time.Time, channelID *string) ([]*models.UsageAudit, error)
@@ -174,6 +177,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("UpdateApiKeyInput", ec.unmarshalInputUpdateApiKeyInput),
 			graphql.NewInputUnmarshaler("UpdateChannelInput", ec.unmarshalInputUpdateChannelInput),
 			graphql.NewInputUnmarshaler("UpdatePlanInput", ec.unmarshalInputUpdatePlanInput),
+			graphql.NewInputUnmarshaler("UpdateUserInput", ec.unmarshalInputUpdateUserInput),
 			graphql.NewInputUnmarshaler("UpdateViewerInput", ec.unmarshalInputUpdateViewerInput),
 		)
 	}
@@ -438,6 +442,48 @@ enum HealthState {
   UNHEALTHY
 }
 
+"In which order the channels of a model are asked."
+enum RoutingStrategy {
+  "By priority; in shares by weight among equals."
+  PRIORITY
+  "In shares by weight, whatever the priority."
+  WEIGHTED
+  "The fastest to its first byte first, whatever the priority. Now and then a request goes to another one, to measure it."
+  LOWEST_LATENCY
+  "The lowest ` + "`" + `costMultiplier` + "`" + ` first, whatever the priority; in shares by weight among equals."
+  LOWEST_COST
+  "By priority; among equals, requests of one API key whose prompts begin alike go to the same channel while it answers, so that its prompt cache is of use."
+  CACHE_STICKY
+}
+
+"Why a channel would not be asked."
+enum RouteReason {
+  "An admin switched it off."
+  DISABLED
+  "No enabled channel serves the model."
+  MODEL_NOT_SERVED
+  "The API key's list of models leaves the model out."
+  KEY_MODEL_NOT_ALLOWED
+  "The API key is for channels with other tags."
+  TAG
+  "The channel is for users of other groups."
+  GROUP
+  "It cannot be made ready, such as for a credential that cannot be decrypted."
+  BROKEN
+  "The upstream refused all its credentials, which rest."
+  BROKEN_CREDENTIAL
+  "It failed repeatedly and rests, or one request is trying it now."
+  UNHEALTHY
+  "The upstream is over its limit and asked to be left alone."
+  COOLDOWN
+  "Its requests of this minute are used up."
+  RPM
+  "Its tokens of this minute are used up."
+  TPM
+  "It has as many requests as it may have at a time."
+  CONCURRENCY
+}
+
 "Who speaks in a message."
 enum MessageRole {
   "Instructions, above the conversation."
@@ -492,6 +538,8 @@ type User implements Node {
   tier: Tier!
   "Whether the account may be used."
   status: UserStatus!
+  "The groups it belongs to: they open channels that are for one of them alone."
+  groups: [String!]!
   "What the account has used so far."
   usage: UsageSummary
   "The prepaid credit that is not spent; null when the account is not prepaid."
@@ -601,6 +649,8 @@ type ApiKey implements Node {
   allowedCidrs: [String!]!
   "How long its answers are kept for the same request of the account, in seconds; 0 for not at all."
   cacheTtlSeconds: Int!
+  "The tags of channels that may answer it; empty for all channels."
+  channelTags: [String!]!
   "When it stops to count; null for never."
   expiresAt: DateTime
   "When it was revoked; null while it counts."
@@ -665,6 +715,8 @@ type Model implements Node {
   pricing: Pricing
   "All its prices, past and planned, the oldest first."
   prices: [ModelPrice!]!
+  "In which order its channels are asked; null for the operator's default."
+  routing: RoutingStrategy
   "Since when it is described here; null when nobody has described it."
   createdAt: DateTime
 }
@@ -745,8 +797,10 @@ type Channel implements Node {
   type: ChannelType!
   "Where it is, such as ` + "`" + `https://api.openai.com/v1` + "`" + `; empty for ` + "`" + `ECHO` + "`" + `."
   baseUrl: String!
-  "The end of its credential, such as ` + "`" + `****AbC1` + "`" + `; null without one. The credential itself is never shown."
+  "The end of its first credential, such as ` + "`" + `****AbC1` + "`" + `; null without one. Credentials themselves are never shown."
   keyHint: String
+  "The ends of all its credentials."
+  keyHints: [String!]!
   "The models it serves, by the names that clients use."
   models: [String!]!
   "The upstream's names of models that it calls otherwise: an object of strings."
@@ -759,10 +813,14 @@ type Channel implements Node {
   status: ChannelStatus!
   "What this process has seen of it."
   health: ChannelHealth!
-  "What this process sends to it at most."
+  "What all processes together send to it at most."
   limits: ChannelLimits!
   "How it is reached."
   settings: ChannelSettings!
+  "What API keys may be confined to."
+  tags: [String!]!
+  "The groups of users whom alone it serves; empty for everybody."
+  groups: [String!]!
   "When it was made."
   createdAt: DateTime!
   "When it was last changed."
@@ -783,9 +841,11 @@ type ChannelHealth {
   consecutiveFailures: Int!
   "What the last failure was, without secrets."
   lastError: String
+  "Of an unhealthy one: when a request tries it again."
+  restsUntil: DateTime
 }
 
-"What one process sends to a channel at most; null is no limit."
+"What all processes together send to a channel at most; null is no limit. Without a Redis server, and while it is away, each process counts alone."
 type ChannelLimits {
   "Requests in a clock minute."
   rpm: Int
@@ -817,6 +877,10 @@ type ChannelSettings {
   quirks: [ChannelQuirk!]
   "Whether parameters that the upstream's language has no word for are left out instead of refused."
   dropUnsupported: Boolean!
+  "What it costs by comparison, for ` + "`" + `LOWEST_COST` + "`" + `; null is 1."
+  costMultiplier: Decimal
+  "How often, in seconds, it is asked for a completion of one token to see whether it answers; null for never."
+  probeIntervalSeconds: Int
 }
 
 "How an OpenAI-compatible upstream differs from OpenAI."
@@ -869,6 +933,54 @@ type ChannelEdge {
   cursor: String!
   "The row itself."
   node: Channel!
+}
+
+"Which channels a request for a model would be sent to now, and why not to others."
+type RouteExplanation {
+  "The model, aliases resolved."
+  model: String!
+  "The strategy that orders its channels."
+  strategy: RoutingStrategy!
+  "The channels that would be asked, in order, each when those before it have failed."
+  candidates: [RouteCandidate!]!
+  "The channels that serve the model and would not be asked."
+  excluded: [RouteExclusion!]!
+  "Why nobody would be asked; null while there is a candidate."
+  reason: RouteReason
+  "The reason, for people."
+  message: String
+}
+
+"A channel that would be asked."
+type RouteCandidate {
+  "The channel's id."
+  channelId: ID!
+  "What admins call it."
+  channelName: String!
+  "The upstream's name of the model."
+  upstreamModel: String!
+  "The channel's priority."
+  priority: Int!
+  "The channel's weight."
+  weight: Int!
+  "What the channel costs by comparison."
+  costMultiplier: Decimal!
+  "Moving average of the time to its first byte, in milliseconds; null when nothing was measured."
+  latencyMs: Int
+}
+
+"A channel that serves the model and would not be asked."
+type RouteExclusion {
+  "The channel's id."
+  channelId: ID!
+  "What admins call it."
+  channelName: String!
+  "Why it would not be asked."
+  reason: RouteReason!
+  "Until when that is so; null when nobody knows."
+  until: DateTime
+  "The reason, for people."
+  message: String!
 }
 
 "Narrows a list of channels."
@@ -1586,6 +1698,8 @@ type Query {
   channel("The channel's id." id: ID!): Channel
   "Well-known upstreams that a channel can be made from. Scope: ` + "`" + `ADMIN` + "`" + `."
   channelPresets: [ChannelPreset!]
+  "Which channels a request would be sent to now, and why not to others. It takes no turn and no place in a limit. Scope: ` + "`" + `ADMIN` + "`" + `."
+  explainRoute("The model's name or an alias." model: String!, "The key that would ask, of any user; default: the viewer's." apiKeyId: ID): RouteExplanation
   "All plans, the smallest first."
   plans: [Plan!]
   "An account: the viewer's own, by a key with the scope ` + "`" + `PROFILE` + "`" + `, or any for an admin."
@@ -1677,6 +1791,10 @@ type Mutation {
   deleteChannel("The channel's id." id: ID!): DeleteChannelPayload
   "Asks a channel for a minimal real completion. Scope: ` + "`" + `ADMIN` + "`" + `."
   testChannel("The channel's id." id: ID!, "What to ask for." input: TestChannelInput): TestChannelPayload
+  "Forgets that a channel failed, in all processes: it and all its credentials are asked again at once. Scope: ` + "`" + `ADMIN` + "`" + `."
+  resetChannelHealth("The channel's id." id: ID!): ResetChannelHealthPayload
+  "Changes an account. Scope: ` + "`" + `ADMIN` + "`" + `."
+  updateUser("The user's id." id: ID!, "What to change." input: UpdateUserInput!): UpdateUserPayload
   "Describes a model in the catalogue: made when the name is new, replaced when it is not. Scope: ` + "`" + `ADMIN` + "`" + `."
   saveModel("The model." input: SaveModelInput!): SaveModelPayload
   "Removes a model's description. Channels that serve it go on. Scope: ` + "`" + `ADMIN` + "`" + `."
@@ -1944,6 +2062,20 @@ type UpdateViewerPayload {
   userErrors: [UserError!]!
 }
 
+"Changes an account. Absent fields stay as they are."
+input UpdateUserInput {
+  "The groups it belongs to, at most 64 of 64 characters; replaces all."
+  groups: [String!]
+}
+
+"Answers updateUser."
+type UpdateUserPayload {
+  "The account after the change; null when there are user errors."
+  user: User
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
 "Makes an API key."
 input CreateApiKeyInput {
   "What to call it, 1 to 100 characters."
@@ -1956,6 +2088,8 @@ input CreateApiKeyInput {
   allowedCidrs: [String!]
   "How long answers are kept for the same request of the account, in seconds, 0 to 86400; 0 for not at all. An answer that is kept costs nothing."
   cacheTtlSeconds: Int
+  "The tags of channels that may answer it, at most 64; empty for all channels."
+  channelTags: [String!]
   "When it stops to count; null for never."
   expiresAt: DateTime
   "What may be spent with it. What the account may spend counts too."
@@ -2000,6 +2134,8 @@ input UpdateApiKeyInput {
   allowedCidrs: [String!]
   "How long answers are kept for the same request of the account, in seconds, 0 to 86400; 0 for not at all. An answer that is kept costs nothing."
   cacheTtlSeconds: Int
+  "The tags of channels that may answer it, at most 64; empty for all channels."
+  channelTags: [String!]
   "When it stops to count; null for never."
   expiresAt: DateTime
   "What may be spent with it. What the account may spend counts too."
@@ -2052,6 +2188,8 @@ input CreateChannelInput {
   baseUrl: String
   "The upstream's API key; for ` + "`" + `AZURE` + "`" + ` also ` + "`" + `entra:TENANT:CLIENT_ID:CLIENT_SECRET` + "`" + ` or ` + "`" + `bearer:TOKEN` + "`" + `. It is stored encrypted and never shown again."
   credential: String
+  "Several of them, instead of ` + "`" + `credential` + "`" + `, at most 64: they are used in turn, and one that the upstream refuses or limits rests."
+  credentials: [String!]
   "The models it serves, by the names that clients use, 1 to 1000."
   models: [String!]!
   "The upstream's names of models that it calls otherwise: an object of strings."
@@ -2062,13 +2200,17 @@ input CreateChannelInput {
   weight: Int
   "` + "`" + `ENABLED` + "`" + `, which is the default, or ` + "`" + `DISABLED` + "`" + `."
   status: ChannelStatus
-  "What one process sends to it at most."
+  "What all processes together send to it at most."
   limits: ChannelLimitsInput
   "How it is reached."
   settings: ChannelSettingsInput
+  "What API keys may be confined to, at most 64 of 64 characters."
+  tags: [String!]
+  "The groups of users whom alone it serves, at most 64 of 64 characters; empty for everybody."
+  groups: [String!]
 }
 
-"What one process sends to a channel at most; null is no limit."
+"What all processes together send to a channel at most; null is no limit."
 input ChannelLimitsInput {
   "Requests in a clock minute."
   rpm: Int
@@ -2100,6 +2242,10 @@ input ChannelSettingsInput {
   quirks: [ChannelQuirk!]
   "Leave parameters out that the upstream's language has no word for, instead of refusing them."
   dropUnsupported: Boolean = false
+  "What it costs by comparison, for ` + "`" + `LOWEST_COST` + "`" + `, 0 to 1000; default 1."
+  costMultiplier: Decimal
+  "How often, in seconds, it is asked for a completion of one token to see whether it answers, 10 to 86400; null for never. Not for ` + "`" + `ECHO` + "`" + `."
+  probeIntervalSeconds: Int
 }
 
 "Answers createChannel."
@@ -2116,8 +2262,10 @@ input UpdateChannelInput {
   name: String
   "Where it is."
   baseUrl: String
-  "The upstream's API key; null removes it."
+  "The upstream's only API key; null removes all."
   credential: String
+  "The upstream's API keys; replaces all, and null removes them."
+  credentials: [String!]
   "The models it serves, 1 to 1000."
   models: [String!]
   "The upstream's names of models that it calls otherwise: an object of strings."
@@ -2128,14 +2276,26 @@ input UpdateChannelInput {
   weight: Int
   "` + "`" + `ENABLED` + "`" + ` or ` + "`" + `DISABLED` + "`" + `."
   status: ChannelStatus
-  "What one process sends to it at most; null for no limits."
+  "What all processes together send to it at most; null for no limits."
   limits: ChannelLimitsInput
   "How it is reached; replaces all settings."
   settings: ChannelSettingsInput
+  "What API keys may be confined to, at most 64."
+  tags: [String!]
+  "The groups of users whom alone it serves, at most 64; empty for everybody."
+  groups: [String!]
 }
 
 "Answers updateChannel."
 type UpdateChannelPayload {
+  "The channel after the change; null when there are user errors."
+  channel: Channel
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers resetChannelHealth."
+type ResetChannelHealthPayload {
   "The channel after the change; null when there are user errors."
   channel: Channel
   "What to mend."
@@ -2196,6 +2356,8 @@ input SaveModelInput {
   pricing: PricingInput
   "From when on the price counts, in the future; absent: from now on."
   pricingFrom: DateTime
+  "In which order its channels are asked; null for the operator's default."
+  routing: RoutingStrategy
 }
 
 "What a model costs, in US dollars, 0 to 1000000; tokens by the million."
@@ -2372,6 +2534,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_allowedCidrs(ctx, field)
 	case "cacheTtlSeconds":
 		return ec.fieldContext_ApiKey_cacheTtlSeconds(ctx, field)
+	case "channelTags":
+		return ec.fieldContext_ApiKey_channelTags(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
 	case "revokedAt":
@@ -2470,6 +2634,8 @@ func (ec *executionContext) childFields_Channel(ctx context.Context, field graph
 		return ec.fieldContext_Channel_baseUrl(ctx, field)
 	case "keyHint":
 		return ec.fieldContext_Channel_keyHint(ctx, field)
+	case "keyHints":
+		return ec.fieldContext_Channel_keyHints(ctx, field)
 	case "models":
 		return ec.fieldContext_Channel_models(ctx, field)
 	case "modelMapping":
@@ -2486,6 +2652,10 @@ func (ec *executionContext) childFields_Channel(ctx context.Context, field graph
 		return ec.fieldContext_Channel_limits(ctx, field)
 	case "settings":
 		return ec.fieldContext_Channel_settings(ctx, field)
+	case "tags":
+		return ec.fieldContext_Channel_tags(ctx, field)
+	case "groups":
+		return ec.fieldContext_Channel_groups(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Channel_createdAt(ctx, field)
 	case "updatedAt":
@@ -2532,6 +2702,8 @@ func (ec *executionContext) childFields_ChannelHealth(ctx context.Context, field
 		return ec.fieldContext_ChannelHealth_consecutiveFailures(ctx, field)
 	case "lastError":
 		return ec.fieldContext_ChannelHealth_lastError(ctx, field)
+	case "restsUntil":
+		return ec.fieldContext_ChannelHealth_restsUntil(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChannelHealth", field.Name)
 }
@@ -2590,6 +2762,10 @@ func (ec *executionContext) childFields_ChannelSettings(ctx context.Context, fie
 		return ec.fieldContext_ChannelSettings_quirks(ctx, field)
 	case "dropUnsupported":
 		return ec.fieldContext_ChannelSettings_dropUnsupported(ctx, field)
+	case "costMultiplier":
+		return ec.fieldContext_ChannelSettings_costMultiplier(ctx, field)
+	case "probeIntervalSeconds":
+		return ec.fieldContext_ChannelSettings_probeIntervalSeconds(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChannelSettings", field.Name)
 }
@@ -2960,6 +3136,8 @@ func (ec *executionContext) childFields_Model(ctx context.Context, field graphql
 		return ec.fieldContext_Model_pricing(ctx, field)
 	case "prices":
 		return ec.fieldContext_Model_prices(ctx, field)
+	case "routing":
+		return ec.fieldContext_Model_routing(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Model_createdAt(ctx, field)
 	}
@@ -3098,6 +3276,16 @@ func (ec *executionContext) childFields_Pricing(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Pricing", field.Name)
 }
 
+func (ec *executionContext) childFields_ResetChannelHealthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channel":
+		return ec.fieldContext_ResetChannelHealthPayload_channel(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ResetChannelHealthPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResetChannelHealthPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Response(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3164,6 +3352,60 @@ func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context,
 		return ec.fieldContext_RotateApiKeyPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RotateApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RouteCandidate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channelId":
+		return ec.fieldContext_RouteCandidate_channelId(ctx, field)
+	case "channelName":
+		return ec.fieldContext_RouteCandidate_channelName(ctx, field)
+	case "upstreamModel":
+		return ec.fieldContext_RouteCandidate_upstreamModel(ctx, field)
+	case "priority":
+		return ec.fieldContext_RouteCandidate_priority(ctx, field)
+	case "weight":
+		return ec.fieldContext_RouteCandidate_weight(ctx, field)
+	case "costMultiplier":
+		return ec.fieldContext_RouteCandidate_costMultiplier(ctx, field)
+	case "latencyMs":
+		return ec.fieldContext_RouteCandidate_latencyMs(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RouteCandidate", field.Name)
+}
+
+func (ec *executionContext) childFields_RouteExclusion(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channelId":
+		return ec.fieldContext_RouteExclusion_channelId(ctx, field)
+	case "channelName":
+		return ec.fieldContext_RouteExclusion_channelName(ctx, field)
+	case "reason":
+		return ec.fieldContext_RouteExclusion_reason(ctx, field)
+	case "until":
+		return ec.fieldContext_RouteExclusion_until(ctx, field)
+	case "message":
+		return ec.fieldContext_RouteExclusion_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RouteExclusion", field.Name)
+}
+
+func (ec *executionContext) childFields_RouteExplanation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_RouteExplanation_model(ctx, field)
+	case "strategy":
+		return ec.fieldContext_RouteExplanation_strategy(ctx, field)
+	case "candidates":
+		return ec.fieldContext_RouteExplanation_candidates(ctx, field)
+	case "excluded":
+		return ec.fieldContext_RouteExplanation_excluded(ctx, field)
+	case "reason":
+		return ec.fieldContext_RouteExplanation_reason(ctx, field)
+	case "message":
+		return ec.fieldContext_RouteExplanation_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RouteExplanation", field.Name)
 }
 
 func (ec *executionContext) childFields_SaveModelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3356,6 +3598,16 @@ func (ec *executionContext) childFields_UpdateUserBudgetsPayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type UpdateUserBudgetsPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UpdateUserPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "user":
+		return ec.fieldContext_UpdateUserPayload_user(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateUserPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateUserPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateViewerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "viewer":
@@ -3448,6 +3700,8 @@ func (ec *executionContext) childFields_User(ctx context.Context, field graphql.
 		return ec.fieldContext_User_tier(ctx, field)
 	case "status":
 		return ec.fieldContext_User_status(ctx, field)
+	case "groups":
+		return ec.fieldContext_User_groups(ctx, field)
 	case "usage":
 		return ec.fieldContext_User_usage(ctx, field)
 	case "balance":
@@ -3868,6 +4122,20 @@ func (ec *executionContext) field_Mutation_importModelPrices_args(ctx context.Co
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_resetChannelHealth_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_rotateApiKey_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -4006,6 +4274,28 @@ func (ec *executionContext) field_Mutation_updateUserBudgets_args(ctx context.Co
 	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.BudgetsInput, error) {
 			return ec.unmarshalNBudgetsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBudgetsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_updateUser_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.UpdateUserInput, error) {
+			return ec.unmarshalNUpdateUserInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4175,6 +4465,28 @@ func (ec *executionContext) field_Query_channels_args(ctx context.Context, rawAr
 		return nil, err
 	}
 	args["filter"] = arg5
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_explainRoute_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "model",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["model"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "apiKeyId",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["apiKeyId"] = arg1
 	return args, nil
 }
 
@@ -4925,6 +5237,29 @@ func (ec *executionContext) _ApiKey_cacheTtlSeconds(ctx context.Context, field g
 }
 func (ec *executionContext) fieldContext_ApiKey_cacheTtlSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKey_channelTags(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_channelTags(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelTags, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_channelTags(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "String")
 }
 
 func (ec *executionContext) _ApiKey_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
@@ -5748,6 +6083,29 @@ func (ec *executionContext) fieldContext_Channel_keyHint(_ context.Context, fiel
 	return graphql.NewScalarFieldContext("Channel", field, false, false, "String")
 }
 
+func (ec *executionContext) _Channel_keyHints(ctx context.Context, field graphql.CollectedField, obj *models.Channel) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Channel_keyHints(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.KeyHints, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Channel_keyHints(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Channel", field, false, false, "String")
+}
+
 func (ec *executionContext) _Channel_models(ctx context.Context, field graphql.CollectedField, obj *models.Channel) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -5957,6 +6315,52 @@ func (ec *executionContext) fieldContext_Channel_settings(_ context.Context, fie
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _Channel_tags(ctx context.Context, field graphql.CollectedField, obj *models.Channel) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Channel_tags(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tags, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Channel_tags(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Channel", field, false, false, "String")
+}
+
+func (ec *executionContext) _Channel_groups(ctx context.Context, field graphql.CollectedField, obj *models.Channel) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Channel_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Channel_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Channel", field, false, false, "String")
 }
 
 func (ec *executionContext) _Channel_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Channel) (ret graphql.Marshaler) {
@@ -6315,6 +6719,29 @@ func (ec *executionContext) _ChannelHealth_lastError(ctx context.Context, field 
 }
 func (ec *executionContext) fieldContext_ChannelHealth_lastError(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ChannelHealth", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelHealth_restsUntil(ctx context.Context, field graphql.CollectedField, obj *models.ChannelHealth) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelHealth_restsUntil(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RestsUntil, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelHealth_restsUntil(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelHealth", field, false, false, "DateTime")
 }
 
 func (ec *executionContext) _ChannelLimits_rpm(ctx context.Context, field graphql.CollectedField, obj *models.ChannelLimits) (ret graphql.Marshaler) {
@@ -6775,6 +7202,52 @@ func (ec *executionContext) _ChannelSettings_dropUnsupported(ctx context.Context
 }
 func (ec *executionContext) fieldContext_ChannelSettings_dropUnsupported(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _ChannelSettings_costMultiplier(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_costMultiplier(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CostMultiplier, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_costMultiplier(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _ChannelSettings_probeIntervalSeconds(ctx context.Context, field graphql.CollectedField, obj *models.ChannelSettings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelSettings_probeIntervalSeconds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ProbeIntervalSeconds, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelSettings_probeIntervalSeconds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelSettings", field, false, false, "Int")
 }
 
 func (ec *executionContext) _ChatChoice_index(ctx context.Context, field graphql.CollectedField, obj *models.Choice) (ret graphql.Marshaler) {
@@ -9445,6 +9918,29 @@ func (ec *executionContext) fieldContext_Model_prices(_ context.Context, field g
 	return fc, nil
 }
 
+func (ec *executionContext) _Model_routing(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Model_routing(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Routing, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RoutingStrategy) graphql.Marshaler {
+			return ec.marshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Model_routing(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Model", field, false, false, "RoutingStrategy")
+}
+
 func (ec *executionContext) _Model_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -10860,6 +11356,94 @@ func (ec *executionContext) fieldContext_Mutation_testChannel(ctx context.Contex
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_resetChannelHealth(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_resetChannelHealth(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ResetChannelHealth(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ResetChannelHealthPayload) graphql.Marshaler {
+			return ec.marshalOResetChannelHealthPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResetChannelHealthPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_resetChannelHealth(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResetChannelHealthPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_resetChannelHealth_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_updateUser(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_updateUser(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UpdateUser(ctx, fc.Args["id"].(string), fc.Args["input"].(models.UpdateUserInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UpdateUserPayload) graphql.Marshaler {
+			return ec.marshalOUpdateUserPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_updateUser(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UpdateUserPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_updateUser_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_saveModel(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -12111,6 +12695,50 @@ func (ec *executionContext) fieldContext_Query_channelPresets(_ context.Context,
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_explainRoute(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_explainRoute(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ExplainRoute(ctx, fc.Args["model"].(string), fc.Args["apiKeyId"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RouteExplanation) graphql.Marshaler {
+			return ec.marshalORouteExplanation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExplanation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_explainRoute(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RouteExplanation(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_explainRoute_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_plans(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -12302,6 +12930,70 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResetChannelHealthPayload_channel(ctx context.Context, field graphql.CollectedField, obj *models.ResetChannelHealthPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResetChannelHealthPayload_channel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Channel, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Channel) graphql.Marshaler {
+			return ec.marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ResetChannelHealthPayload_channel(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResetChannelHealthPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Channel(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ResetChannelHealthPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.ResetChannelHealthPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ResetChannelHealthPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ResetChannelHealthPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ResetChannelHealthPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
 		},
 	}
 	return fc, nil
@@ -12805,6 +13497,438 @@ func (ec *executionContext) fieldContext_RotateApiKeyPayload_userErrors(_ contex
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _RouteCandidate_channelId(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "ID")
+}
+
+func (ec *executionContext) _RouteCandidate_channelName(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_channelName(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelName, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_channelName(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "String")
+}
+
+func (ec *executionContext) _RouteCandidate_upstreamModel(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_upstreamModel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UpstreamModel, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_upstreamModel(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "String")
+}
+
+func (ec *executionContext) _RouteCandidate_priority(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_priority(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Priority, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_priority(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RouteCandidate_weight(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_weight(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Weight, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_weight(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RouteCandidate_costMultiplier(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_costMultiplier(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CostMultiplier, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Nanos) graphql.Marshaler {
+			return ec.marshalNDecimal2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_costMultiplier(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _RouteCandidate_latencyMs(ctx context.Context, field graphql.CollectedField, obj *models.RouteCandidate) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteCandidate_latencyMs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LatencyMS, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RouteCandidate_latencyMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteCandidate", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RouteExclusion_channelId(ctx context.Context, field graphql.CollectedField, obj *models.RouteExclusion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExclusion_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExclusion_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExclusion", field, false, false, "ID")
+}
+
+func (ec *executionContext) _RouteExclusion_channelName(ctx context.Context, field graphql.CollectedField, obj *models.RouteExclusion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExclusion_channelName(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelName, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExclusion_channelName(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExclusion", field, false, false, "String")
+}
+
+func (ec *executionContext) _RouteExclusion_reason(ctx context.Context, field graphql.CollectedField, obj *models.RouteExclusion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExclusion_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.RouteReason) graphql.Marshaler {
+			return ec.marshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExclusion_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExclusion", field, false, false, "RouteReason")
+}
+
+func (ec *executionContext) _RouteExclusion_until(ctx context.Context, field graphql.CollectedField, obj *models.RouteExclusion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExclusion_until(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Until, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExclusion_until(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExclusion", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _RouteExclusion_message(ctx context.Context, field graphql.CollectedField, obj *models.RouteExclusion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExclusion_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExclusion_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExclusion", field, false, false, "String")
+}
+
+func (ec *executionContext) _RouteExplanation_model(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExplanation", field, false, false, "String")
+}
+
+func (ec *executionContext) _RouteExplanation_strategy(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_strategy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Strategy, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.RoutingStrategy) graphql.Marshaler {
+			return ec.marshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_strategy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExplanation", field, false, false, "RoutingStrategy")
+}
+
+func (ec *executionContext) _RouteExplanation_candidates(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_candidates(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Candidates, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.RouteCandidate) graphql.Marshaler {
+			return ec.marshalNRouteCandidate2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteCandidateᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_candidates(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RouteExplanation",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RouteCandidate(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RouteExplanation_excluded(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_excluded(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Excluded, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.RouteExclusion) graphql.Marshaler {
+			return ec.marshalNRouteExclusion2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExclusionᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_excluded(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RouteExplanation",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RouteExclusion(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RouteExplanation_reason(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RouteReason) graphql.Marshaler {
+			return ec.marshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExplanation", field, false, false, "RouteReason")
+}
+
+func (ec *executionContext) _RouteExplanation_message(ctx context.Context, field graphql.CollectedField, obj *models.RouteExplanation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RouteExplanation_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RouteExplanation_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RouteExplanation", field, false, false, "String")
 }
 
 func (ec *executionContext) _SaveModelPayload_model(ctx context.Context, field graphql.CollectedField, obj *models.SaveModelPayload) (ret graphql.Marshaler) {
@@ -14260,6 +15384,70 @@ func (ec *executionContext) fieldContext_UpdateUserBudgetsPayload_userErrors(_ c
 	return fc, nil
 }
 
+func (ec *executionContext) _UpdateUserPayload_user(ctx context.Context, field graphql.CollectedField, obj *models.UpdateUserPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateUserPayload_user(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.User, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.User) graphql.Marshaler {
+			return ec.marshalOUser2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUser(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateUserPayload_user(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateUserPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_User(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateUserPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.UpdateUserPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateUserPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateUserPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateUserPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UpdateViewerPayload_viewer(ctx context.Context, field graphql.CollectedField, obj *models.UpdateViewerPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -15062,6 +16250,29 @@ func (ec *executionContext) _User_status(ctx context.Context, field graphql.Coll
 }
 func (ec *executionContext) fieldContext_User_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("User", field, false, false, "UserStatus")
+}
+
+func (ec *executionContext) _User_groups(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_User_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_User_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("User", field, false, false, "String")
 }
 
 func (ec *executionContext) _User_usage(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
@@ -16691,7 +17902,7 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 		asMap["dropUnsupported"] = false
 	}
 
-	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs", "apiVersion", "authorityUrl", "quirks", "dropUnsupported"}
+	fieldsInOrder := [...]string{"headers", "organization", "proxyUrl", "connectTimeoutMs", "firstByteTimeoutMs", "idleTimeoutMs", "apiVersion", "authorityUrl", "quirks", "dropUnsupported", "costMultiplier", "probeIntervalSeconds"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -16768,6 +17979,20 @@ func (ec *executionContext) unmarshalInputChannelSettingsInput(ctx context.Conte
 				return it, err
 			}
 			it.DropUnsupported = data
+		case "costMultiplier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("costMultiplier"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CostMultiplier = data
+		case "probeIntervalSeconds":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("probeIntervalSeconds"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ProbeIntervalSeconds = data
 		}
 	}
 	return it, nil
@@ -17127,7 +18352,7 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt", "budgets", "onDisconnect"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -17169,6 +18394,13 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.CacheTTLSeconds = data
+		case "channelTags":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("channelTags"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ChannelTags = data
 		case "expiresAt":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
@@ -17218,7 +18450,7 @@ func (ec *executionContext) unmarshalInputCreateChannelInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "preset", "type", "baseUrl", "credential", "models", "modelMapping", "priority", "weight", "status", "limits", "settings"}
+	fieldsInOrder := [...]string{"name", "preset", "type", "baseUrl", "credential", "credentials", "models", "modelMapping", "priority", "weight", "status", "limits", "settings", "tags", "groups"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -17260,6 +18492,13 @@ func (ec *executionContext) unmarshalInputCreateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Credential = data
+		case "credentials":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credentials"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Credentials = data
 		case "models":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("models"))
 			data, err := ec.unmarshalNString2ᚕstringᚄ(ctx, v)
@@ -17309,6 +18548,20 @@ func (ec *executionContext) unmarshalInputCreateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Settings = data
+		case "tags":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tags"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tags = data
+		case "groups":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("groups"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Groups = data
 		}
 	}
 	return it, nil
@@ -18849,7 +20102,7 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing", "pricingFrom"}
+	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing", "pricingFrom", "routing"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -18919,6 +20172,13 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 				return it, err
 			}
 			it.PricingFrom = data
+		case "routing":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("routing"))
+			data, err := ec.unmarshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Routing = data
 		}
 	}
 	return it, nil
@@ -19108,7 +20368,7 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "expiresAt", "budgets", "onDisconnect"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -19150,6 +20410,13 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.CacheTTLSeconds = graphql.OmittableOf(data)
+		case "channelTags":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("channelTags"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ChannelTags = graphql.OmittableOf(data)
 		case "expiresAt":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
 			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
@@ -19199,7 +20466,7 @@ func (ec *executionContext) unmarshalInputUpdateChannelInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "baseUrl", "credential", "models", "modelMapping", "priority", "weight", "status", "limits", "settings"}
+	fieldsInOrder := [...]string{"name", "baseUrl", "credential", "credentials", "models", "modelMapping", "priority", "weight", "status", "limits", "settings", "tags", "groups"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -19227,6 +20494,13 @@ func (ec *executionContext) unmarshalInputUpdateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Credential = graphql.OmittableOf(data)
+		case "credentials":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credentials"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Credentials = graphql.OmittableOf(data)
 		case "models":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("models"))
 			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
@@ -19276,6 +20550,20 @@ func (ec *executionContext) unmarshalInputUpdateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Settings = graphql.OmittableOf(data)
+		case "tags":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tags"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tags = graphql.OmittableOf(data)
+		case "groups":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("groups"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Groups = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -19346,6 +20634,48 @@ func (ec *executionContext) unmarshalInputUpdatePlanInput(ctx context.Context, o
 func UnmarshalUpdatePlanInput(ctx context.Context, raw any) (models.UpdatePlanInput, error) {
 	var out models.UpdatePlanInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "UpdatePlanInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputUpdateUserInput(ctx context.Context, obj any) (models.UpdateUserInput, error) {
+	var it models.UpdateUserInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"groups"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "groups":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("groups"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Groups = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalUpdateUserInput unmarshals raw into the UpdateUserInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalUpdateUserInput(ctx context.Context, raw any) (models.UpdateUserInput, error) {
+	var out models.UpdateUserInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "UpdateUserInput", raw, &out)
 	return out, err
 }
 
@@ -19603,6 +20933,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			}
 		case "cacheTtlSeconds":
 			out.Values[i] = ec._ApiKey_cacheTtlSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "channelTags":
+			out.Values[i] = ec._ApiKey_channelTags(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
@@ -19931,6 +21266,11 @@ func (ec *executionContext) _Channel(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "keyHints":
+			out.Values[i] = ec._Channel_keyHints(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "models":
 			out.Values[i] = ec._Channel_models(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -19968,6 +21308,16 @@ func (ec *executionContext) _Channel(ctx context.Context, sel ast.SelectionSet, 
 			}
 		case "settings":
 			out.Values[i] = ec._Channel_settings(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "tags":
+			out.Values[i] = ec._Channel_tags(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._Channel_groups(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -20123,6 +21473,11 @@ func (ec *executionContext) _ChannelHealth(ctx context.Context, sel ast.Selectio
 			}
 		case "lastError":
 			out.Values[i] = ec._ChannelHealth_lastError(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "restsUntil":
+			out.Values[i] = ec._ChannelHealth_restsUntil(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -20308,6 +21663,16 @@ func (ec *executionContext) _ChannelSettings(ctx context.Context, sel ast.Select
 		case "dropUnsupported":
 			out.Values[i] = ec._ChannelSettings_dropUnsupported(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "costMultiplier":
+			out.Values[i] = ec._ChannelSettings_costMultiplier(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "probeIntervalSeconds":
+			out.Values[i] = ec._ChannelSettings_probeIntervalSeconds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -21612,6 +22977,11 @@ func (ec *executionContext) _Model(ctx context.Context, sel ast.SelectionSet, ob
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "routing":
+			out.Values[i] = ec._Model_routing(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "createdAt":
 			out.Values[i] = ec._Model_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -22059,6 +23429,20 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "resetChannelHealth":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_resetChannelHealth(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "updateUser":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_updateUser(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "saveModel":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_saveModel(ctx, field)
@@ -22398,6 +23782,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_channelPresets(ctx, field)
 				})
+		case "explainRoute":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_explainRoute(ctx, field)
+				})
 		case "plans":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
 				true, false,
@@ -22429,6 +23819,44 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var resetChannelHealthPayloadImplementors = []string{"ResetChannelHealthPayload"}
+
+func (ec *executionContext) _ResetChannelHealthPayload(ctx context.Context, sel ast.SelectionSet, obj *models.ResetChannelHealthPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, resetChannelHealthPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ResetChannelHealthPayload")
+		case "channel":
+			out.Values[i] = ec._ResetChannelHealthPayload_channel(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._ResetChannelHealthPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -22664,6 +24092,180 @@ func (ec *executionContext) _RotateApiKeyPayload(ctx context.Context, sel ast.Se
 		case "userErrors":
 			out.Values[i] = ec._RotateApiKeyPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var routeCandidateImplementors = []string{"RouteCandidate"}
+
+func (ec *executionContext) _RouteCandidate(ctx context.Context, sel ast.SelectionSet, obj *models.RouteCandidate) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, routeCandidateImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RouteCandidate")
+		case "channelId":
+			out.Values[i] = ec._RouteCandidate_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "channelName":
+			out.Values[i] = ec._RouteCandidate_channelName(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "upstreamModel":
+			out.Values[i] = ec._RouteCandidate_upstreamModel(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "priority":
+			out.Values[i] = ec._RouteCandidate_priority(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "weight":
+			out.Values[i] = ec._RouteCandidate_weight(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "costMultiplier":
+			out.Values[i] = ec._RouteCandidate_costMultiplier(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "latencyMs":
+			out.Values[i] = ec._RouteCandidate_latencyMs(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var routeExclusionImplementors = []string{"RouteExclusion"}
+
+func (ec *executionContext) _RouteExclusion(ctx context.Context, sel ast.SelectionSet, obj *models.RouteExclusion) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, routeExclusionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RouteExclusion")
+		case "channelId":
+			out.Values[i] = ec._RouteExclusion_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "channelName":
+			out.Values[i] = ec._RouteExclusion_channelName(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._RouteExclusion_reason(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "until":
+			out.Values[i] = ec._RouteExclusion_until(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "message":
+			out.Values[i] = ec._RouteExclusion_message(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var routeExplanationImplementors = []string{"RouteExplanation"}
+
+func (ec *executionContext) _RouteExplanation(ctx context.Context, sel ast.SelectionSet, obj *models.RouteExplanation) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, routeExplanationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RouteExplanation")
+		case "model":
+			out.Values[i] = ec._RouteExplanation_model(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "strategy":
+			out.Values[i] = ec._RouteExplanation_strategy(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "candidates":
+			out.Values[i] = ec._RouteExplanation_candidates(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "excluded":
+			out.Values[i] = ec._RouteExplanation_excluded(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._RouteExplanation_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "message":
+			out.Values[i] = ec._RouteExplanation_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -23377,6 +24979,44 @@ func (ec *executionContext) _UpdateUserBudgetsPayload(ctx context.Context, sel a
 	return out
 }
 
+var updateUserPayloadImplementors = []string{"UpdateUserPayload"}
+
+func (ec *executionContext) _UpdateUserPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateUserPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, updateUserPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UpdateUserPayload")
+		case "user":
+			out.Values[i] = ec._UpdateUserPayload_user(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._UpdateUserPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var updateViewerPayloadImplementors = []string{"UpdateViewerPayload"}
 
 func (ec *executionContext) _UpdateViewerPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateViewerPayload) graphql.Marshaler {
@@ -23662,6 +25302,11 @@ func (ec *executionContext) _User(ctx context.Context, sel ast.SelectionSet, obj
 			}
 		case "status":
 			out.Values[i] = ec._User_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "groups":
+			out.Values[i] = ec._User_groups(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
@@ -25133,6 +26778,124 @@ var (
 	}
 )
 
+func (ec *executionContext) marshalNRouteCandidate2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteCandidate(ctx context.Context, sel ast.SelectionSet, v models.RouteCandidate) graphql.Marshaler {
+	return ec._RouteCandidate(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNRouteCandidate2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteCandidateᚄ(ctx context.Context, sel ast.SelectionSet, v []models.RouteCandidate) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRouteCandidate2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteCandidate(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNRouteExclusion2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExclusion(ctx context.Context, sel ast.SelectionSet, v models.RouteExclusion) graphql.Marshaler {
+	return ec._RouteExclusion(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNRouteExclusion2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExclusionᚄ(ctx context.Context, sel ast.SelectionSet, v []models.RouteExclusion) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRouteExclusion2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExclusion(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx context.Context, v any) (models.RouteReason, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx context.Context, sel ast.SelectionSet, v models.RouteReason) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "RouteReason!")
+	}
+	return res
+}
+
+var (
+	unmarshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason = map[string]models.RouteReason{
+		"DISABLED":              models.ReasonDisabled,
+		"MODEL_NOT_SERVED":      models.ReasonModelNotServed,
+		"KEY_MODEL_NOT_ALLOWED": models.ReasonKeyModel,
+		"TAG":                   models.ReasonTag,
+		"GROUP":                 models.ReasonGroup,
+		"BROKEN":                models.ReasonBroken,
+		"BROKEN_CREDENTIAL":     models.ReasonBrokenCredential,
+		"UNHEALTHY":             models.ReasonUnhealthy,
+		"COOLDOWN":              models.ReasonCooldown,
+		"RPM":                   models.ReasonRPM,
+		"TPM":                   models.ReasonTPM,
+		"CONCURRENCY":           models.ReasonConcurrency,
+	}
+	marshalNRouteReason2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason = map[models.RouteReason]string{
+		models.ReasonDisabled:         "DISABLED",
+		models.ReasonModelNotServed:   "MODEL_NOT_SERVED",
+		models.ReasonKeyModel:         "KEY_MODEL_NOT_ALLOWED",
+		models.ReasonTag:              "TAG",
+		models.ReasonGroup:            "GROUP",
+		models.ReasonBroken:           "BROKEN",
+		models.ReasonBrokenCredential: "BROKEN_CREDENTIAL",
+		models.ReasonUnhealthy:        "UNHEALTHY",
+		models.ReasonCooldown:         "COOLDOWN",
+		models.ReasonRPM:              "RPM",
+		models.ReasonTPM:              "TPM",
+		models.ReasonConcurrency:      "CONCURRENCY",
+	}
+)
+
+func (ec *executionContext) unmarshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx context.Context, v any) (models.RoutingStrategy, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx context.Context, sel ast.SelectionSet, v models.RoutingStrategy) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "RoutingStrategy!")
+	}
+	return res
+}
+
+var (
+	unmarshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy = map[string]models.RoutingStrategy{
+		"PRIORITY":       models.RoutingPriority,
+		"WEIGHTED":       models.RoutingWeighted,
+		"LOWEST_LATENCY": models.RoutingLowestLatency,
+		"LOWEST_COST":    models.RoutingLowestCost,
+		"CACHE_STICKY":   models.RoutingCacheSticky,
+	}
+	marshalNRoutingStrategy2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy = map[models.RoutingStrategy]string{
+		models.RoutingPriority:      "PRIORITY",
+		models.RoutingWeighted:      "WEIGHTED",
+		models.RoutingLowestLatency: "LOWEST_LATENCY",
+		models.RoutingLowestCost:    "LOWEST_COST",
+		models.RoutingCacheSticky:   "CACHE_STICKY",
+	}
+)
+
 func (ec *executionContext) unmarshalNSaveModelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSaveModelInput(ctx context.Context, v any) (models.SaveModelInput, error) {
 	res, err := ec.unmarshalInputSaveModelInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -25371,6 +27134,11 @@ func (ec *executionContext) unmarshalNUpdateChannelInput2githubᚗcomᚋcoaidev�
 
 func (ec *executionContext) unmarshalNUpdatePlanInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdatePlanInput(ctx context.Context, v any) (models.UpdatePlanInput, error) {
 	res, err := ec.unmarshalInputUpdatePlanInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNUpdateUserInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserInput(ctx context.Context, v any) (models.UpdateUserInput, error) {
+	res, err := ec.unmarshalInputUpdateUserInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -26557,6 +28325,13 @@ func (ec *executionContext) unmarshalOPricingInput2ᚖgithubᚗcomᚋcoaidevᚋc
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalOResetChannelHealthPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResetChannelHealthPayload(ctx context.Context, sel ast.SelectionSet, v *models.ResetChannelHealthPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ResetChannelHealthPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOResponse2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponse(ctx context.Context, sel ast.SelectionSet, v *models.Response) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -26593,6 +28368,99 @@ func (ec *executionContext) marshalORotateApiKeyPayload2ᚖgithubᚗcomᚋcoaide
 	}
 	return ec._RotateApiKeyPayload(ctx, sel, v)
 }
+
+func (ec *executionContext) marshalORouteExplanation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteExplanation(ctx context.Context, sel ast.SelectionSet, v *models.RouteExplanation) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._RouteExplanation(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx context.Context, v any) (*models.RouteReason, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason(ctx context.Context, sel ast.SelectionSet, v *models.RouteReason) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason[*v])
+	return res
+}
+
+var (
+	unmarshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason = map[string]models.RouteReason{
+		"DISABLED":              models.ReasonDisabled,
+		"MODEL_NOT_SERVED":      models.ReasonModelNotServed,
+		"KEY_MODEL_NOT_ALLOWED": models.ReasonKeyModel,
+		"TAG":                   models.ReasonTag,
+		"GROUP":                 models.ReasonGroup,
+		"BROKEN":                models.ReasonBroken,
+		"BROKEN_CREDENTIAL":     models.ReasonBrokenCredential,
+		"UNHEALTHY":             models.ReasonUnhealthy,
+		"COOLDOWN":              models.ReasonCooldown,
+		"RPM":                   models.ReasonRPM,
+		"TPM":                   models.ReasonTPM,
+		"CONCURRENCY":           models.ReasonConcurrency,
+	}
+	marshalORouteReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRouteReason = map[models.RouteReason]string{
+		models.ReasonDisabled:         "DISABLED",
+		models.ReasonModelNotServed:   "MODEL_NOT_SERVED",
+		models.ReasonKeyModel:         "KEY_MODEL_NOT_ALLOWED",
+		models.ReasonTag:              "TAG",
+		models.ReasonGroup:            "GROUP",
+		models.ReasonBroken:           "BROKEN",
+		models.ReasonBrokenCredential: "BROKEN_CREDENTIAL",
+		models.ReasonUnhealthy:        "UNHEALTHY",
+		models.ReasonCooldown:         "COOLDOWN",
+		models.ReasonRPM:              "RPM",
+		models.ReasonTPM:              "TPM",
+		models.ReasonConcurrency:      "CONCURRENCY",
+	}
+)
+
+func (ec *executionContext) unmarshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx context.Context, v any) (*models.RoutingStrategy, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx context.Context, sel ast.SelectionSet, v *models.RoutingStrategy) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy[*v])
+	return res
+}
+
+var (
+	unmarshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy = map[string]models.RoutingStrategy{
+		"PRIORITY":       models.RoutingPriority,
+		"WEIGHTED":       models.RoutingWeighted,
+		"LOWEST_LATENCY": models.RoutingLowestLatency,
+		"LOWEST_COST":    models.RoutingLowestCost,
+		"CACHE_STICKY":   models.RoutingCacheSticky,
+	}
+	marshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy = map[models.RoutingStrategy]string{
+		models.RoutingPriority:      "PRIORITY",
+		models.RoutingWeighted:      "WEIGHTED",
+		models.RoutingLowestLatency: "LOWEST_LATENCY",
+		models.RoutingLowestCost:    "LOWEST_COST",
+		models.RoutingCacheSticky:   "CACHE_STICKY",
+	}
+)
 
 func (ec *executionContext) marshalOSaveModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSaveModelPayload(ctx context.Context, sel ast.SelectionSet, v *models.SaveModelPayload) graphql.Marshaler {
 	if v == nil {
@@ -26831,6 +28699,13 @@ func (ec *executionContext) marshalOUpdateUserBudgetsPayload2ᚖgithubᚗcomᚋc
 		return graphql.Null
 	}
 	return ec._UpdateUserBudgetsPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUpdateUserPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateUserPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateUserPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UpdateUserPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUpdateViewerPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateViewerPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateViewerPayload) graphql.Marshaler {

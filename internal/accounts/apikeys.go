@@ -99,7 +99,7 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 	if key.Scopes, err = grantScopes(v, in.Scopes); err != nil {
 		return nil, "", err
 	}
-	key.AllowedModels, key.AllowedCIDRs = notNil(v.AllowedModels), notNil(v.AllowedCIDRs)
+	key.AllowedModels, key.AllowedCIDRs, key.ChannelTags = notNil(v.AllowedModels), notNil(v.AllowedCIDRs), notNil(v.ChannelTags)
 	if len(in.AllowedModels) > 0 {
 		if key.AllowedModels, err = grantModels(v, in.AllowedModels); err != nil {
 			return nil, "", err
@@ -107,6 +107,11 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 	}
 	if len(in.AllowedCIDRs) > 0 {
 		if key.AllowedCIDRs, err = grantNetworks(v, in.AllowedCIDRs); err != nil {
+			return nil, "", err
+		}
+	}
+	if len(in.ChannelTags) > 0 {
+		if key.ChannelTags, err = grantTags(v, in.ChannelTags); err != nil {
 			return nil, "", err
 		}
 	}
@@ -140,7 +145,7 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 func newKey(userID, name string, now time.Time) (*models.APIKey, string) {
 	key := &models.APIKey{
 		ID: models.NewID(models.APIKeyPrefix), UserID: userID, Name: name, CreatedAt: now,
-		AllowedModels: []string{}, AllowedCIDRs: []string{}, OnDisconnect: models.OnDisconnectCancel,
+		AllowedModels: []string{}, AllowedCIDRs: []string{}, ChannelTags: []string{}, OnDisconnect: models.OnDisconnectCancel,
 	}
 	secret := newSecret()
 	setSecret(key, keyPrefix, secret)
@@ -179,6 +184,11 @@ func applyKey(v *models.Viewer, key *models.APIKey, in *models.UpdateAPIKeyInput
 	}
 	if scopes, ok := in.Scopes.ValueOK(); ok {
 		if key.Scopes, err = grantScopes(v, scopes); err != nil {
+			return err
+		}
+	}
+	if tags, ok := in.ChannelTags.ValueOK(); ok {
+		if key.ChannelTags, err = grantTags(v, tags); err != nil {
 			return err
 		}
 	}

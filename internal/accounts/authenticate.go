@@ -138,6 +138,8 @@ type signIn struct {
 	RevokedAt         *time.Time        `bun:"revoked_at"`
 	LastUsedAt        *time.Time        `bun:"last_used_at"`
 	PreviousExpiresAt *time.Time        `bun:"previous_expires_at"`
+	ChannelTags       []string          `bun:"channel_tags,type:jsonb"`
+	Groups            []string          `bun:"user_groups,type:jsonb,scanonly"`
 	Role              models.Role       `bun:"role,scanonly"`
 	Tier              models.Tier       `bun:"tier,scanonly"`
 	Status            models.UserStatus `bun:"status,scanonly"`
@@ -148,10 +150,10 @@ type signIn struct {
 
 // load asks the database what the digest stands for.
 func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
-	row, err := s.signIn(ctx, "k.hash = ?", id)
+	row, err := s.signIn(ctx, "k.hash = ?", id[:])
 	previous := errors.Is(err, sql.ErrNoRows)
 	if previous {
-		row, err = s.signIn(ctx, "k.previous_hash = ?", id)
+		row, err = s.signIn(ctx, "k.previous_hash = ?", id[:])
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return &credential{}, nil
@@ -166,12 +168,7 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 		expiresAt:  row.ExpiresAt,
 		restricted: len(row.AllowedCIDRs) > 0,
 		networks:   networks(row.AllowedCIDRs),
-		viewer: &models.Viewer{
-			UserID: row.UserID, Role: row.Role, Tier: row.Tier, KeyID: row.ID,
-			Scopes: row.Scopes, AllowedModels: row.AllowedModels, AllowedCIDRs: row.AllowedCIDRs,
-			CacheTTL: time.Duration(row.CacheTTL) * time.Second,
-			Metered:  row.Metered, OnDisconnect: row.OnDisconnect,
-		},
+		viewer:     row.viewer(),
 	}
 	if previous {
 		cred.replaced = row.PreviousExpiresAt
@@ -185,14 +182,39 @@ func (s *Service) load(ctx context.Context, id digest) (*credential, error) {
 	return cred, nil
 }
 
-func (s *Service) signIn(ctx context.Context, where string, id digest) (*signIn, error) {
+func (row *signIn) viewer() *models.Viewer {
+	return &models.Viewer{
+		UserID: row.UserID, Role: row.Role, Tier: row.Tier, KeyID: row.ID,
+		Scopes: row.Scopes, AllowedModels: row.AllowedModels, AllowedCIDRs: row.AllowedCIDRs,
+		ChannelTags: row.ChannelTags, Groups: row.Groups, CacheTTL: time.Duration(row.CacheTTL) * time.Second,
+		Metered: row.Metered, OnDisconnect: row.OnDisconnect,
+	}
+}
+
+// KeyViewer is who signs in with this API key, whether or not the key counts
+// now: for explaining what would happen to its requests. Callers are admins.
+func (s *Service) KeyViewer(ctx context.Context, keyID string) (*models.Viewer, error) {
+	if !storable(keyID) {
+		return nil, models.NotFound("API key", keyID)
+	}
+	row, err := s.signIn(ctx, "k.id = ?", keyID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, models.NotFound("API key", keyID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load API key: %w", err)
+	}
+	return row.viewer(), nil
+}
+
+func (s *Service) signIn(ctx context.Context, where string, id any) (*signIn, error) {
 	row := new(signIn)
 	err := s.db.Read().NewSelect().Model(row).
-		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at, k.on_disconnect").
-		ColumnExpr("u.role, u.tier, u.status").
+		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at").
+		ColumnExpr("k.channel_tags, k.on_disconnect, u.role, u.tier, u.status, u.user_groups").
 		ColumnExpr("EXISTS (SELECT 1 FROM budgets AS b WHERE b.owner IN (k.id, k.user_id)) AS metered").
 		Join("JOIN users AS u ON u.id = k.user_id").
-		Where(where, id[:]).OrderBy("k.id", bun.OrderDesc).Limit(1).Scan(ctx)
+		Where(where, id).OrderBy("k.id", bun.OrderDesc).Limit(1).Scan(ctx)
 	return row, err
 }
 

@@ -51,6 +51,23 @@ func grantModels(v *models.Viewer, names []string) ([]string, error) {
 	return names, nil
 }
 
+// grantTags gives the channel tags of a key that asks for these, where none means
+// all channels.
+func grantTags(v *models.Viewer, tags []string) ([]string, error) {
+	if len(v.ChannelTags) == 0 {
+		return notNil(tags), nil
+	}
+	if len(tags) == 0 {
+		return nil, wider(models.CodeInsufficientScope, "channel_tags", "all channels")
+	}
+	for i, tag := range tags {
+		if !slices.Contains(v.ChannelTags, tag) {
+			return nil, wider(models.CodeInsufficientScope, fmt.Sprintf("channel_tags[%d]", i), "that tag")
+		}
+	}
+	return tags, nil
+}
+
 // grantNetworks gives the networks of a key that asks for these, where none
 // means all.
 func grantNetworks(v *models.Viewer, cidrs []string) ([]string, error) {
@@ -81,6 +98,10 @@ func mayHold(v *models.Viewer, key *models.APIKey) error {
 	if _, err := grantModels(v, key.AllowedModels); err != nil {
 		return models.Forbidden(models.CodeModelNotAllowed,
 			"A key cannot be rotated by one that permits less: this one may use fewer models.")
+	}
+	if _, err := grantTags(v, key.ChannelTags); err != nil {
+		return models.Forbidden(models.CodeInsufficientScope,
+			"A key cannot be rotated by one that permits less: this one may use fewer channels.")
 	}
 	if _, err := grantNetworks(v, key.AllowedCIDRs); err != nil {
 		return models.Forbidden(models.CodeIPNotAllowed,

@@ -87,6 +87,32 @@ func (s *Service) updateViewer(ctx context.Context, v *models.Viewer, in models.
 	})
 }
 
+// UpdateUser changes an account. Admins only.
+func (s *Service) UpdateUser(ctx context.Context, v *models.Viewer, id string, in models.UpdateUserInput) (*models.UpdateUserPayload, error) {
+	if err := v.Require(models.ScopeAdmin); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	var u *models.User
+	err := s.change(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if u, err = s.user(ctx, tx, id); err != nil {
+			return err
+		}
+		if groups, ok := in.Groups.ValueOK(); ok {
+			u.Groups = groups
+		}
+		u.UpdatedAt = s.time()
+		_, err = tx.NewUpdate().Model(u).Column("user_groups", "updated_at").WherePK().Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, wrap("update user", err)
+	}
+	return &models.UpdateUserPayload{User: u}, nil
+}
+
 // CreateUser makes an account, for the operator's command line. E-mail
 // addresses are unique, upper and lower case being the same: a second account
 // with one is a conflict with the param email.
@@ -112,7 +138,7 @@ func (s *Service) newUser(in models.CreateUserInput) *models.User {
 	now := s.time()
 	return &models.User{
 		ID: models.NewID(models.UserPrefix), Email: in.Email, Name: in.Name, Role: in.Role, Tier: in.Tier,
-		Status: models.UserActive, CreatedAt: now, UpdatedAt: now,
+		Groups: notNil(in.Groups), Status: models.UserActive, CreatedAt: now, UpdatedAt: now,
 	}
 }
 

@@ -15,8 +15,6 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
-	"github.com/coaidev/coai/internal/archive"
-	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/rest"
@@ -83,7 +81,7 @@ func (a *App) wire(ctx context.Context) error {
 	if !rds.Embedded {
 		limiter = ratelimit.NewRedis(rds.Client, a.log)
 	}
-	reg, err := a.registry()
+	reg, err := a.registry(rds)
 	if err != nil {
 		return err
 	}
@@ -94,11 +92,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := chat.New(reg, ledger, archive.New(a.db), chat.Config{
-		Timeout: a.cfg.CompletionTimeout, CacheBytes: int64(a.cfg.CacheSize),
-		DrainTimeout: a.cfg.DrainTimeout, DrainTokens: a.cfg.DrainTokens, Drains: a.cfg.DrainConcurrency,
-	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
-	a.onClose("completions without clients", completions.Close) // before the ledger
+	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
@@ -130,7 +124,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

@@ -38,6 +38,10 @@ type Config struct {
 	DrainTokens int `group:"Serving" env:"COAI_DRAIN_TOKENS" flag:"drain-tokens" yaml:"drain_tokens" default:"16384" check:"positive" help:"Tokens after which such a completion is cancelled."`
 	// DrainConcurrency is how many such completions a process has at a time.
 	DrainConcurrency int `group:"Serving" env:"COAI_DRAIN_CONCURRENCY" flag:"drain-concurrency" yaml:"drain_concurrency" default:"100" check:"positive" help:"How many such completions go on at a time; beyond them the upstream is cancelled."`
+	// UpstreamRetries is how many more rounds through its channels a request gets.
+	UpstreamRetries int `group:"Serving" env:"COAI_UPSTREAM_RETRIES" flag:"upstream-retries" yaml:"upstream_retries" default:"2" check:"not-negative" help:"How many more times a request goes through the channels of its model, after growing pauses, when all have failed in a way that may pass."`
+	// RoutingStrategy is the order of a model's channels where the model says none.
+	RoutingStrategy string `group:"Serving" env:"COAI_ROUTING_STRATEGY" flag:"routing-strategy" yaml:"routing_strategy" default:"priority" oneof:"priority,weighted,lowest_latency,lowest_cost,cache_sticky" help:"In which order the channels of a model are asked, unless the model says otherwise."`
 	// ShutdownTimeout is how long running requests may go on after a stop was asked for.
 	ShutdownTimeout time.Duration `group:"Serving" env:"COAI_SHUTDOWN_TIMEOUT" flag:"shutdown-timeout" yaml:"shutdown_timeout" default:"30s" check:"positive" help:"How long running requests and streams may go on after SIGTERM."`
 	// Worker says whether a serving process runs periodic jobs too.

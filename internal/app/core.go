@@ -14,12 +14,14 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/jobs"
+	"github.com/coaidev/coai/models"
 )
 
 // closeTimeout bounds [App.Close] after the requests have ended: flushing the
@@ -95,7 +97,9 @@ func (c *core) requireMigrated(ctx context.Context) error {
 
 // registry makes the channel registry, with the master key that its
 // credentials are sealed with.
-func (c *core) registry() (*channels.Registry, error) {
+// A Redis server counts what all processes send to channels with limits; nil, or
+// an embedded one, leaves that to this process.
+func (c *core) registry(rds *storage.Redis) (*channels.Registry, error) {
 	if c.cfg.MasterKey == "" && !c.cfg.embeddedDatabase() {
 		c.log.Warn().Str("file", c.cfg.masterKeyFile()).
 			Msg("COAI_MASTER_KEY is not set: processes on other machines cannot read channel credentials sealed with this file's key")
@@ -112,7 +116,10 @@ func (c *core) registry() (*channels.Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read COAI_ALLOW_PRIVATE_NETWORKS: %w", err)
 	}
-	reg := channels.New(c.db, box, channels.Config{Policy: policy}, c.log)
+	chcfg := channels.Config{
+		Policy: policy, Strategy: models.RoutingStrategy(c.cfg.RoutingStrategy), KeyViewer: c.accounts.KeyViewer, Redis: rds,
+	}
+	reg := channels.New(c.db, box, chcfg, c.log)
 	c.onClose("channels", func(context.Context) error { reg.Close(); return nil })
 	return reg, nil
 }
@@ -133,6 +140,15 @@ func (c *core) ledger() *usage.Ledger {
 	return l
 }
 
+func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
+	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
+		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
+		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
+	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
+	c.onClose("completions without clients", s.Close) // before the ledger
+	return s
+}
+
 func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	tel, err := newTelemetry(ctx, c.cfg.OTLPEndpoint, BuildVersion().Version)
 	if err != nil {
@@ -142,9 +158,9 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter,
+		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }

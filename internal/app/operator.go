@@ -30,7 +30,7 @@ func OpenOperator(ctx context.Context, cfg *Config, log zerolog.Logger) (*Operat
 		return nil, err
 	}
 	o := &Operator{core: c, admin: accounts.Operator(&models.User{ID: "operator", Role: models.RoleAdmin, Tier: models.TierFree})}
-	if o.channels, err = c.registry(); err == nil {
+	if o.channels, err = c.registry(nil); err == nil {
 		// As a first start would: else a channel made now would keep it from seeding.
 		err = errors.Join(o.channels.Seed(ctx, cfg.upstreams()), o.channels.Load(ctx))
 	}
@@ -46,6 +46,19 @@ func (o *Operator) Close(ctx context.Context) error { return o.close(ctx) }
 // CreateUser makes an account.
 func (o *Operator) CreateUser(ctx context.Context, in models.CreateUserInput) (*models.User, error) {
 	return o.accounts.CreateUser(ctx, in)
+}
+
+// UpdateUser changes the account with this e-mail address.
+func (o *Operator) UpdateUser(ctx context.Context, email string, in models.UpdateUserInput) (*models.User, error) {
+	u, err := o.accounts.UserByEmail(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	p, err := mended(o.accounts.UpdateUser(ctx, o.admin, u.ID, in))
+	if err != nil {
+		return nil, err
+	}
+	return p.User, nil
 }
 
 // Users lists all accounts.

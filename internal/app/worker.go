@@ -15,8 +15,9 @@ import (
 // Worker is a process that runs the periodic jobs and serves no API.
 type Worker struct {
 	*core
-	run func(context.Context) error
-	ops *server.Server // nil without a metrics address
+	run   func(context.Context) error
+	loops []func(context.Context) error
+	ops   *server.Server // nil without a metrics address
 }
 
 // NewWorker opens what the jobs need. The caller runs it to its end, or closes it.
@@ -41,7 +42,16 @@ func (w *Worker) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.run = w.jobs(rds, w.ledger(), tel).Run
+	reg, err := w.registry(rds)
+	if err != nil {
+		return err
+	}
+	if err := reg.Load(ctx); err != nil {
+		return err
+	}
+	ledger := w.ledger()
+	w.loops = []func(context.Context) error{reg.Run}
+	w.run = w.jobs(rds, ledger, w.completions(reg, ledger, tel), tel).Run
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,
@@ -56,7 +66,7 @@ func (w *Worker) wire(ctx context.Context) error {
 func (w *Worker) Run(ctx context.Context) (err error) {
 	ctx = w.log.WithContext(ctx)
 	defer func() { err = errors.Join(err, w.Close(ctx)) }()
-	var loops []func(context.Context) error
+	loops := w.loops
 	if w.ops != nil {
 		var l net.Listener
 		if l, err = listen(ctx, w.cfg.MetricsAddr); err != nil {

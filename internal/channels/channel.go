@@ -5,17 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
 
-	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
-
-const maxCredential = 8192 // bytes
 
 // Channels lists the channels. Admins only.
 func (r *Registry) Channels(ctx context.Context, v *models.Viewer, args models.PageArgs, filter *models.ChannelFilter) (*models.Connection[models.Channel], error) {
@@ -92,7 +88,11 @@ func (r *Registry) CreateChannel(ctx context.Context, v *models.Viewer, in model
 	}
 	c.ID = models.NewID(models.ChannelPrefix)
 	c.CreatedAt = now()
-	if err := r.seal(c, in.Credential); err != nil {
+	credentials, err := in.CredentialList()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.seal(c, credentials); err != nil {
 		return nil, err
 	}
 	if err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error { return insert(ctx, tx, c) }); err != nil {
@@ -113,12 +113,15 @@ func (r *Registry) UpdateChannel(ctx context.Context, v *models.Viewer, id strin
 		if c, err = find(ctx, tx, id, r.db.Dialect() == "postgres"); err != nil {
 			return err
 		}
-		credential, changed, err := in.Apply(c)
+		credentials, changed, err := in.Apply(c)
 		if err != nil {
 			return err
 		}
 		if changed {
-			if err := r.seal(c, credential); err != nil {
+			if err := r.seal(c, credentials); err != nil {
+				return err
+			}
+			if err := forgetCredentials(ctx, tx, c); err != nil {
 				return err
 			}
 		}
@@ -157,89 +160,6 @@ func (r *Registry) DeleteChannel(ctx context.Context, v *models.Viewer, id strin
 		return nil, err
 	}
 	return &models.DeleteChannelPayload{DeletedChannelID: &id}, nil
-}
-
-// Probe is an attempt at a channel whatever its state, for a test that an admin
-// asked for. model may be empty: the channel's first. Admins only.
-func (r *Registry) Probe(ctx context.Context, v *models.Viewer, id string, model string) (*models.Model, *Attempt, error) {
-	if err := v.Require(models.ScopeAdmin); err != nil {
-		return nil, nil, err
-	}
-	if _, err := r.Channel(ctx, v, id); err != nil {
-		return nil, nil, err
-	}
-	s := r.snap.Load()
-	u := s.byID[id]
-	if u == nil { // made by another process this second
-		if err := r.Load(ctx); err != nil {
-			return nil, nil, err
-		}
-		s = r.snap.Load()
-		if u = s.byID[id]; u == nil {
-			return nil, nil, models.NotFound("channel", id)
-		}
-	}
-	if model == "" {
-		model = u.row.Models[0]
-	}
-	if !slices.Contains(u.row.Models, model) {
-		return nil, nil, models.Invalid("model", "The channel does not serve the model '%s'.", model)
-	}
-	m := s.models[model]
-	if m == nil { // a disabled channel's own
-		m = undescribed(model, &u.row)
-	}
-	a := &Attempt{
-		ChannelID: u.row.ID, ChannelType: u.row.Type, Model: model,
-		Provider: u.provider, health: u.health, done: func(error) {},
-	}
-	if to := u.row.ModelMapping[model]; to != "" {
-		a.Model = to
-	}
-	if a.Provider == nil {
-		a.Provider = unusable(u.broken)
-	}
-	u.health.begin()
-	return m, a, nil
-}
-
-// unusable is the provider of a channel that could not be made ready.
-type unusable string
-
-func (u unusable) Complete(context.Context, providers.Request) (*models.ChatCompletion, error) {
-	return nil, &providers.Error{Class: providers.Credential, Message: "The channel cannot be used: " + string(u)}
-}
-
-func (u unusable) Stream(ctx context.Context, req providers.Request) (providers.Stream, error) {
-	_, err := u.Complete(ctx, req)
-	return nil, err
-}
-
-// seal puts the credential into the row, encrypted; nil or empty removes it.
-func (r *Registry) seal(c *models.Channel, credential *string) error {
-	if credential == nil || *credential == "" {
-		c.Sealed, c.KeyHint = nil, nil
-		return nil
-	}
-	s := *credential
-	if len(s) > maxCredential {
-		return models.Invalid("credential", "'credential' must have at most %d characters.", maxCredential)
-	}
-	for _, b := range []byte(s) {
-		if b <= 0x20 || b >= 0x7f {
-			return models.Invalid("credential", "'credential' must be printable ASCII without spaces.")
-		}
-	}
-	blob, err := r.box.Seal("channels", c.ID, []byte(s))
-	if err != nil {
-		return fmt.Errorf("encrypt credential: %w", err)
-	}
-	hint := "****"
-	if len(s) >= 12 {
-		hint += s[len(s)-4:]
-	}
-	c.Sealed, c.KeyHint = blob, &hint
-	return nil
 }
 
 // save runs a change in a transaction, moves the revision, and reloads, so that

@@ -23,8 +23,8 @@ func (r *Registry) Models(_ context.Context, v *models.Viewer, args models.PageA
 	}
 	s := r.snap.Load()
 	names := s.names
-	if len(v.AllowedModels) > 0 {
-		names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !s.allows(v, n) })
+	if s.closed || len(v.AllowedModels) > 0 || len(v.ChannelTags) > 0 {
+		names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !s.allows(v, n) || !s.reaches(v, n) })
 	}
 	total := len(names)
 	count := func(context.Context) (int, error) { return total, nil }
@@ -58,11 +58,6 @@ func window(names []string, p models.Page) (page []string, more bool) {
 	return names, false
 }
 
-// allows says whether the key's allow-list names the model or one of its aliases.
-func (s *snapshot) allows(v *models.Viewer, name string) bool {
-	return v.MayUse(name) || slices.ContainsFunc(s.models[name].Aliases, v.MayUse)
-}
-
 // Model is the model with this name or alias, if the viewer's key may use it.
 // Admins also see models that are described and not served.
 func (r *Registry) Model(_ context.Context, v *models.Viewer, name string) (*models.Model, error) {
@@ -72,7 +67,7 @@ func (r *Registry) Model(_ context.Context, v *models.Viewer, name string) (*mod
 	s := r.snap.Load()
 	canonical := s.resolve(name)
 	m := s.models[canonical]
-	if m == nil || s.routes[canonical] == nil && !v.IsAdmin() || !s.allows(v, canonical) {
+	if m == nil || !s.reaches(v, canonical) && !v.IsAdmin() || !s.allows(v, canonical) {
 		return nil, models.ModelNotFound(name)
 	}
 	return m, nil
@@ -90,7 +85,7 @@ func (r *Registry) SaveModel(ctx context.Context, v *models.Viewer, in models.Sa
 	m := &models.Model{
 		Name: in.Name, DisplayName: in.Name, OwnedBy: "coai",
 		ContextWindow: in.ContextWindow, MaxOutputTokens: in.MaxOutputTokens,
-		Capabilities: nonNil(in.Capabilities), Aliases: nonNil(in.Aliases),
+		Capabilities: nonNil(in.Capabilities), Aliases: nonNil(in.Aliases), Routing: in.Routing,
 	}
 	if in.DisplayName != nil {
 		m.DisplayName = *in.DisplayName
@@ -136,7 +131,7 @@ func saveModel(ctx context.Context, tx bun.IDB, m *models.Model) error {
 		Set("display_name = EXCLUDED.display_name").Set("owned_by = EXCLUDED.owned_by").
 		Set("context_window = EXCLUDED.context_window").Set("max_output_tokens = EXCLUDED.max_output_tokens").
 		Set("capabilities = EXCLUDED.capabilities").Set("aliases = EXCLUDED.aliases").
-		Set("updated_at = EXCLUDED.updated_at").
+		Set("routing = EXCLUDED.routing").Set("updated_at = EXCLUDED.updated_at").
 		Returning("created_at").Exec(ctx, m)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("save model: %w", err)

@@ -16,13 +16,13 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
-// provider makes the provider of a channel, and what releases its idle
-// connections.
-func (r *Registry) provider(row *models.Channel) (providers.Provider, func(), error) {
+// credentials makes the providers of a channel, one for each credential over one
+// transport, and what releases its idle connections.
+func (r *Registry) credentials(row *models.Channel) ([]*credential, func(), error) {
 	if row.Type == models.ChannelEcho {
-		return echo.New(), func() {}, nil
+		return []*credential{{provider: echo.New()}}, func() {}, nil
 	}
-	credential, err := r.credential(row)
+	secrets, err := r.open(row)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -30,8 +30,16 @@ func (r *Registry) provider(row *models.Channel) (providers.Provider, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := newProvider(row, credential, &http.Client{Transport: transport})
-	return p, transport.CloseIdleConnections, err
+	client := &http.Client{Transport: transport}
+	list := make([]*credential, len(secrets))
+	for i, secret := range secrets {
+		p, err := newProvider(row, secret, client)
+		if err != nil {
+			return nil, nil, err
+		}
+		list[i] = &credential{place: i, provider: p}
+	}
+	return list, transport.CloseIdleConnections, nil
 }
 
 // newProvider makes the provider that speaks the language of the channel's type.
@@ -85,18 +93,6 @@ func quirks(s *models.ChannelSettings) openai.Quirks {
 		}
 	}
 	return q
-}
-
-// credential decrypts the channel's credential; empty when it has none.
-func (r *Registry) credential(row *models.Channel) (string, error) {
-	if len(row.Sealed) == 0 {
-		return "", nil
-	}
-	b, err := r.box.Open("channels", row.ID, row.Sealed)
-	if err != nil {
-		return "", fmt.Errorf("the credential cannot be decrypted, set it again or restore the master key: %w", err)
-	}
-	return string(b), nil
 }
 
 func (r *Registry) transport(s *models.ChannelSettings) (*http.Transport, error) {

@@ -3,17 +3,15 @@
 package channels
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/storage"
@@ -28,6 +26,13 @@ const pollInterval = time.Second
 // Config says how channels may be reached.
 type Config struct {
 	Policy safehttp.Policy // which addresses channels may dial
+	// Strategy is for models that say none; default [models.RoutingPriority].
+	Strategy models.RoutingStrategy
+	// Redis counts what all processes send to channels that have limits; nil, or an
+	// embedded one: this process counts alone.
+	Redis *storage.Redis
+	// KeyViewer is who signs in with an API key, for [Registry.ExplainRoute].
+	KeyViewer func(ctx context.Context, keyID string) (*models.Viewer, error)
 }
 
 // Registry is the one place that knows the channels. Requests read an immutable
@@ -40,56 +45,90 @@ type Registry struct {
 
 	snap   atomic.Pointer[snapshot]
 	loadMu sync.Mutex // one load at a time
-}
 
-// snapshot is what the registry knew at one revision.
-type snapshot struct {
-	revision int64
-	byID     map[string]*upstream
-	routes   map[string]*route        // by the name that clients use
-	models   map[string]*models.Model // served or described, by name
-	aliases  map[string]string        // alias -> name
-	names    []string                 // served, sorted
-	until    time.Time                // when the next planned price begins; zero: none is planned
+	edges         *edges
+	stateRevision atomic.Int64 // of the states that this process follows
+	quota         *quota       // nil without a Redis server
+	stop          context.CancelFunc
 }
 
 // upstream is a channel ready for use. Its health outlives the snapshot.
 type upstream struct {
-	row      models.Channel
-	provider providers.Provider // nil when the channel cannot be used, see broken
-	broken   string
-	health   *health
-	close    func()
+	registry    *Registry
+	row         models.Channel
+	hash        uint64
+	credentials []*credential // none when the channel cannot be used, see broken
+	turn        atomic.Uint64 // of the credentials
+	broken      string
+	health      *health
+	close       func()
 }
 
-// route is how a model is served: tiers of one priority each, the highest first.
-type route struct{ tiers []*tier }
+// limited says whether the channel has limits.
+func (u *upstream) limited() bool {
+	l := &u.row.Limits
+	return l.RPM != nil || l.TPM != nil || l.Concurrency != nil
+}
 
 // New makes a registry; call [Registry.Load] before use.
 func New(db *storage.DB, box *sealed.Box, cfg Config, log zerolog.Logger) *Registry {
-	r := &Registry{db: db, box: box, cfg: cfg, log: log}
+	if cfg.Strategy == "" {
+		cfg.Strategy = models.RoutingPriority
+	}
+	r := &Registry{db: db, box: box, cfg: cfg, log: log, edges: newEdges()}
 	r.snap.Store(&snapshot{})
+	r.stateRevision.Store(-1)
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background()) //nolint:forbidigo // of commands to Redis, which no request's end may cut short; Close ends it
+	if cfg.Redis != nil && !cfg.Redis.Embedded {
+		r.quota = newQuota(ctx, cfg.Redis.Client, log)
+	}
 	return r
 }
 
-// Run reloads when any process changed a channel or a model, until ctx ends.
+// Run reloads when any process changed a channel or a model, tells the others
+// how channels are and learns it from them, until ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
-	tick := time.NewTicker(pollInterval)
+	tick, beat := time.NewTicker(pollInterval), time.NewTicker(leaseBeat)
 	defer tick.Stop()
+	defer beat.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
+			if err := r.saveStates(context.WithoutCancel(ctx)); err != nil {
+				r.log.Warn().Err(err).Msg("the last states of channels were not written")
+			}
 			return nil
+		case <-r.edges.wake:
+			err = r.saveStates(ctx)
+		case <-beat.C:
+			if r.quota != nil {
+				err = r.quota.beat(ctx)
+			}
 		case <-tick.C:
-		}
-		revision, err := r.db.Revision(ctx, topic)
-		if s := r.snap.Load(); err == nil && (revision != s.revision || !s.until.IsZero() && !time.Now().Before(s.until)) {
-			err = r.Load(ctx)
+			err = errors.Join(r.poll(ctx), r.saveStates(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("channels not refreshed; the last known ones stay in use")
 		}
 	}
+}
+
+// poll looks for changes by other processes.
+func (r *Registry) poll(ctx context.Context) error {
+	revision, err := r.db.Revision(ctx, topic)
+	if s := r.snap.Load(); err == nil && (revision != s.revision || !s.until.IsZero() && !time.Now().Before(s.until)) {
+		return r.Load(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	states, err := r.db.Revision(ctx, stateTopic)
+	if err != nil || states == r.stateRevision.Load() {
+		return err
+	}
+	return r.loadStates(ctx)
 }
 
 // Load reads all channels and models.
@@ -117,108 +156,41 @@ func (r *Registry) Load(ctx context.Context) error {
 	for i := range rows {
 		next.byID[rows[i].ID] = r.upstream(&rows[i], old.byID[rows[i].ID])
 	}
-	next.index(catalogue)
+	next.index(catalogue, r.cfg.Strategy)
 	next.price(prices, now())
 	r.snap.Store(next)
 	for id, u := range old.byID {
-		if next.byID[id] == nil || next.byID[id].provider != u.provider {
+		if next.byID[id] != u {
 			u.close()
 		}
 	}
-	return nil
+	return r.loadStates(ctx)
 }
 
 // Close releases idle connections to upstreams.
 func (r *Registry) Close() {
+	r.stop()
 	for _, u := range r.snap.Load().byID {
 		u.close()
 	}
 }
 
-// upstream makes a channel ready, keeping the connections of an unchanged one
-// and the health of a changed one.
+// upstream makes a channel ready, keeping an unchanged one as it is, and the
+// health of a changed one.
 func (r *Registry) upstream(row *models.Channel, old *upstream) *upstream {
-	u := &upstream{row: *row, close: func() {}}
-	if old == nil {
-		u.health = newHealth(row.Name)
-	} else if u.health = old.health; old.row.UpdatedAt.Equal(row.UpdatedAt) {
-		u.provider, u.broken, u.close = old.provider, old.broken, old.close
-		return u
+	if old != nil && old.row.UpdatedAt.Equal(row.UpdatedAt) {
+		return old
 	}
-	provider, closeIdle, err := r.provider(row)
+	u := &upstream{registry: r, row: *row, hash: Affinity(row.ID), close: func() {}}
+	if u.health = new(health); old != nil {
+		u.health = old.health
+	}
+	credentials, closeIdle, err := r.credentials(row)
 	if err != nil {
 		r.log.Error().Err(err).Str("channel_id", row.ID).Msg("channel cannot be used")
 		u.broken = err.Error()
 		return u
 	}
-	u.provider, u.close = provider, closeIdle
+	u.credentials, u.close = credentials, closeIdle
 	return u
-}
-
-// index works out who serves what.
-func (s *snapshot) index(catalogue []*models.Model) {
-	s.routes = map[string]*route{}
-	s.models = map[string]*models.Model{}
-	s.aliases = map[string]string{}
-	for _, m := range catalogue {
-		s.models[m.Name] = m
-	}
-	byPriority := map[string]map[int]*tier{}
-	for _, u := range s.sorted() {
-		if !u.row.Enabled {
-			continue
-		}
-		for _, name := range u.row.Models {
-			if s.models[name] == nil {
-				s.models[name] = undescribed(name, &u.row)
-			}
-			if byPriority[name] == nil {
-				byPriority[name] = map[int]*tier{}
-				s.routes[name] = &route{}
-				s.names = append(s.names, name)
-			}
-			t := byPriority[name][u.row.Priority]
-			if t == nil {
-				t = &tier{}
-				byPriority[name][u.row.Priority] = t
-				s.routes[name].tiers = append(s.routes[name].tiers, t)
-			}
-			t.seats = append(t.seats, &seat{upstream: u, weight: u.row.Weight})
-		}
-	}
-	slices.Sort(s.names)
-	for _, m := range catalogue {
-		for _, alias := range m.Aliases {
-			if s.routes[alias] == nil {
-				s.aliases[alias] = m.Name
-			}
-		}
-	}
-}
-
-// sorted are the channels, the highest priority and then the oldest first.
-func (s *snapshot) sorted() []*upstream {
-	list := make([]*upstream, 0, len(s.byID))
-	for _, u := range s.byID {
-		list = append(list, u)
-	}
-	slices.SortFunc(list, func(a, b *upstream) int {
-		return cmp.Or(cmp.Compare(b.row.Priority, a.row.Priority), cmp.Compare(a.row.ID, b.row.ID))
-	})
-	return list
-}
-
-func undescribed(name string, c *models.Channel) *models.Model {
-	return &models.Model{
-		Name: name, DisplayName: name, OwnedBy: string(c.Type),
-		Capabilities: []string{}, Aliases: []string{}, CreatedAt: &c.CreatedAt,
-	}
-}
-
-// resolve turns an alias into the model's name.
-func (s *snapshot) resolve(name string) string {
-	if to, ok := s.aliases[name]; ok {
-		return to
-	}
-	return name
 }

@@ -31,6 +31,11 @@ func user(allowed ...string) *models.Viewer {
 
 func open(t *testing.T, db *storage.DB) *channels.Registry {
 	t.Helper()
+	return openWith(t, db, channels.Config{})
+}
+
+func openWith(t *testing.T, db *storage.DB, cfg channels.Config) *channels.Registry {
+	t.Helper()
 	box, err := sealed.New(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +44,8 @@ func open(t *testing.T, db *storage.DB) *channels.Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := channels.New(db, box, channels.Config{Policy: policy}, zerolog.Nop())
+	cfg.Policy = policy
+	r := channels.New(db, box, cfg, zerolog.Nop())
 	if err := r.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,11 @@ func (r *Registry) seed(ctx context.Context, tx bun.IDB, found Upstreams) error 
 			return err
 		}
 		c.ID, c.CreatedAt = models.NewID(models.ChannelPrefix), now()
-		if err := r.seal(c, in.Credential); err != nil {
+		credentials, err := in.CredentialList()
+		if err == nil {
+			err = r.seal(c, credentials)
+		}
+		if err != nil {
 			return err
 		}
 		if err := insert(ctx, tx, c); err != nil {

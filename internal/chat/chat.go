@@ -5,10 +5,8 @@ package chat
 import (
 	"bytes"
 	"context"
-	"errors"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/tidwall/gjson"
 
 	"github.com/coaidev/coai/internal/archive"
@@ -25,11 +23,6 @@ const DefaultTimeout = 30 * time.Minute
 // the client has left.
 const settleTimeout = 10 * time.Second
 
-const (
-	testPrompt  = "Reply with the single word OK."
-	testTimeout = 30 * time.Second
-)
-
 // clientClosed is the error code of records of clients that left. It is nginx's
 // name for the same.
 const clientClosed = "client_closed_request"
@@ -38,6 +31,9 @@ const clientClosed = "client_closed_request"
 type Config struct {
 	Timeout    time.Duration // of a whole completion; default [DefaultTimeout]
 	CacheBytes int64         // of answers kept for keys that ask for it; 0: none
+	// Retries is how many more rounds through the channels a completion gets when
+	// all have failed in a way that may pass.
+	Retries int
 
 	// Bounds of completions whose clients have left: for keys that ask for it,
 	// the upstream may finish. Defaults: [DefaultDrainTimeout], [DefaultDrainTokens],
@@ -53,6 +49,7 @@ type Service struct {
 	ledger   *usage.Ledger
 	archive  *archive.Archive
 	timeout  time.Duration
+	retries  int
 	measure  *measure
 	cache    answers
 	drains   *drains
@@ -65,7 +62,7 @@ func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg
 		cfg.Timeout = DefaultTimeout
 	}
 	return &Service{
-		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, measure: newMeasure(tel),
+		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, retries: cfg.Retries, measure: newMeasure(tel),
 		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg),
 	}
 }
@@ -176,50 +173,8 @@ func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCo
 	if err != nil {
 		return nil, err
 	}
+	if route.Sticky() {
+		route.Stick(promptAffinity(in))
+	}
 	return s.newJob(ctx, v, in, route, stream), nil
-}
-
-// TestChannel asks a channel for a minimal real completion, whatever its health,
-// and accounts for it like any other. Admins only.
-func (s *Service) TestChannel(ctx context.Context, v *models.Viewer, id string, in *models.TestChannelInput) (*models.TestChannelPayload, error) {
-	model := ""
-	if in != nil && in.Model != nil {
-		model = *in.Model
-	}
-	m, attempt, err := s.channels.Probe(ctx, v, id, model)
-	if err != nil {
-		return nil, err
-	}
-	input := &models.ChatCompletionInput{
-		Model:    m.Name,
-		Messages: []models.ChatMessage{{Role: models.RoleMessageUser, Content: models.TextContent(testPrompt)}},
-	}
-	ctx, cancel := context.WithTimeout(ctx, testTimeout)
-	defer cancel()
-	j := s.newJob(ctx, v, input, &channels.Route{Model: m}, false)
-	defer j.close()
-	began := time.Now()
-	err = j.begin(attempt)
-	if err == nil {
-		var c *models.ChatCompletion
-		if c, err = attempt.Provider.Complete(j.ctx, j.request()); err == nil {
-			j.firstByte()
-			err = j.finishWhole(c)
-		}
-		if err != nil {
-			_ = j.failed(err) // accounts for it; there is nobody else to ask
-		}
-	}
-	result := &models.TestChannelResult{
-		Success: err == nil, LatencyMS: int(time.Since(began).Milliseconds()), Model: m.Name,
-	}
-	if err != nil {
-		if e := new(models.Error); errors.As(err, &e) {
-			return nil, err
-		}
-		text := providers.AsError(err).Message
-		result.Error = &text
-		zerolog.Ctx(ctx).Info().Err(err).Str("channel_id", id).Msg("channel test failed")
-	}
-	return &models.TestChannelPayload{Result: result}, nil
 }

@@ -37,6 +37,8 @@ type job struct {
 	tried   time.Time           // when it began
 	read    reading             // what it has answered
 	last    error               // why the attempt before was given up
+	rounds  int                 // through the channels, after the first
+	passing *providers.Error    // the last failure of this round that may pass
 
 	pricing   *models.Pricing // of the running attempt: its price when it began
 	noted     int             // bytes produced at the last checkpoint
@@ -69,24 +71,20 @@ func (j *job) close() {
 	j.span.End()
 }
 
-// next begins an attempt at the next channel. When nobody is left it says why,
-// as an error for the client.
+// next begins an attempt at the next channel. When nobody is left, and another
+// round is no use, it says why, as an error for the client.
 func (j *job) next() error {
-	a := j.route.Next()
-	if a == nil {
-		switch {
-		case j.last != nil:
-			return public(j.last)
-		case !j.route.Served && j.call != nil:
-			return j.call.unserved()
-		case j.route.Cooldown > 0:
-			return public(&providers.Error{Class: providers.RateLimited, Retry: j.route.Cooldown})
+	for {
+		if j.ctx.Err() != nil {
+			return j.gone()
 		}
-		e := models.Unavailable(models.CodeNoHealthyChannel, "No channel for the model '%s' is available now. Try again later.", j.in.Model)
-		e.Retry = 5 * time.Second
-		return e
+		if a := j.route.Next(); a != nil {
+			return j.begin(a)
+		}
+		if !j.again() {
+			return j.nobody()
+		}
 	}
-	return j.begin(a)
 }
 
 // begin opens the record of an attempt. The record is committed before the
@@ -157,6 +155,9 @@ func (j *job) failed(err error) error {
 		return err
 	}
 	j.last = e
+	if transient(e) {
+		j.passing = e
+	}
 	if !e.Elsewhere() {
 		return public(e)
 	}

@@ -106,7 +106,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 		t.Run("user", func(t *testing.T) {
 			full := &models.User{
 				ID: "user_1", Email: "a@example.com", Name: awkward, AvatarURL: new(awkward),
-				Role: models.RoleAdmin, Tier: models.TierEnterprise, Status: models.UserSuspended,
+				Role: models.RoleAdmin, Tier: models.TierEnterprise, Status: models.UserSuspended, Groups: []string{"team", awkward},
 				CreatedAt: elsewhere, UpdatedAt: moment(),
 			}
 			same(t, roundTrip(t, db, full), full, true)
@@ -116,7 +116,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 		t.Run("api key", func(t *testing.T) {
 			full := &models.APIKey{
 				ID: "key_1", UserID: "user_1", Name: awkward, Display: "sk-coai-…AbC1", Hash: hash,
-				Scopes: models.AllScopes(), AllowedModels: []string{"gpt-4o", awkward}, AllowedCIDRs: []string{"10.0.0.0/8", "::1/128"},
+				Scopes: models.AllScopes(), AllowedModels: []string{"gpt-4o", awkward}, AllowedCIDRs: []string{"10.0.0.0/8", "::1/128"}, ChannelTags: []string{"eu"},
 				ExpiresAt: new(elsewhere), RevokedAt: new(moment()), LastUsedAt: new(moment()), CreatedAt: moment(),
 				PreviousHash: append(hash, 1), PreviousExpiresAt: new(elsewhere), CacheTTLSeconds: 60,
 			}
@@ -146,7 +146,8 @@ func TestEveryRowRoundTrips(t *testing.T) {
 					Headers: models.StringMap{"X-A": awkward}, Organization: new("org"), ProxyURL: new("socks5://p:1"),
 					ConnectTimeoutMS: new(1), FirstByteTimeoutMS: new(2), IdleTimeoutMS: new(3),
 				},
-				Sealed: hash, KeyHint: new("****1234"), CreatedAt: elsewhere, UpdatedAt: moment(),
+				Sealed: hash, KeyHint: new("****1234"), KeyHints: []string{"****1234", "****5678"},
+				Tags: []string{"eu", awkward}, Groups: []string{"team"}, CreatedAt: elsewhere, UpdatedAt: moment(),
 			}
 			same(t, roundTrip(t, db, full), full, true)
 			bare := &models.Channel{ID: "ch_2", Type: models.ChannelEcho, CreatedAt: moment(), UpdatedAt: moment()}
@@ -161,6 +162,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 			full := &models.Model{
 				Name: awkward, DisplayName: awkward, OwnedBy: "coai", ContextWindow: new(1 << 30), MaxOutputTokens: new(4096),
 				Capabilities: []string{"vision"}, Aliases: []string{awkward},
+				Routing:   new(models.RoutingCacheSticky),
 				CreatedAt: new(elsewhere), UpdatedAt: new(moment()),
 			}
 			same(t, roundTrip(t, db, full), full, true)
