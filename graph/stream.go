@@ -2,9 +2,7 @@ package graph
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 
 	"github.com/rs/zerolog"
@@ -21,41 +19,17 @@ const streamBuffer = 16
 // stream is closed, and so accounted for, before the channel is.
 func pump(ctx context.Context, next func() (*models.ChatCompletionChunk, error), done func() error) <-chan *models.ChatCompletionChunk {
 	out := make(chan *models.ChatCompletionChunk, streamBuffer)
+	chunks := &Chunks{ctx: ctx, next: next, done: done}
 	go func() {
 		defer close(out)
-		failure := drain(ctx, next, out)
-		if err := shut(done); err != nil {
-			zerolog.Ctx(ctx).Error().Err(err).Msg("close stream")
-		}
-		if failure != nil {
-			send(ctx, out, failure)
+		defer chunks.Close()
+		for chunk := chunks.Next(); chunk != nil; chunk = chunks.Next() {
+			if !send(ctx, out, chunk) {
+				return
+			}
 		}
 	}()
 	return out
-}
-
-// drain sends the stream's chunks. It returns the chunk that reports how the
-// stream failed, if it did and the stream did not report it itself.
-func drain(ctx context.Context, next func() (*models.ChatCompletionChunk, error), out chan<- *models.ChatCompletionChunk) (failure *models.ChatCompletionChunk) {
-	sequence := 0
-	defer func() {
-		if p := recover(); p != nil {
-			failure = failed(ctx, sequence, fmt.Errorf("panic in stream: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	for {
-		chunk, err := next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return failed(ctx, sequence, err)
-		}
-		sequence = chunk.Sequence + 1
-		if !send(ctx, out, chunk) {
-			return nil
-		}
-	}
 }
 
 func failed(ctx context.Context, sequence int, err error) *models.ChatCompletionChunk {

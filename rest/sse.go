@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// writeTimeout is how long a client may take nothing of what is sent to it.
+	// writeTimeout is how long a client may take nothing of what is sent to it, and
+	// up to a second more.
 	writeTimeout = 30 * time.Second
 	// flushSize is how much of what is ready goes out in one write.
 	flushSize = 32 << 10
@@ -22,126 +23,146 @@ const (
 // buffers are what streams collect their events in.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }} //nolint:gochecknoglobals // pools are shared
 
+// chunkStream is a completion as it comes: [graph.Chunks]. Next waits and gives nil
+// after the last chunk; Poll does not wait: then it gives false.
+type chunkStream interface {
+	Next() *models.ChatCompletionChunk
+	Poll() (chunk *models.ChatCompletionChunk, ok bool)
+}
+
 // streamChatCompletion sends a completion as server-sent events.
 // https://platform.openai.com/docs/api-reference/chat-streaming
 func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, in models.ChatCompletionInput) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	chunks, err := h.resolver.Subscription().ChatCompletion(ctx, in)
+	chunks, err := h.resolver.StreamChatCompletion(ctx, in)
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	defer func() {
-		cancel()
-		for range chunks { // until the resolver has closed it, and so accounted for the stream
-		}
-	}()
-	return h.sendStream(ctx, w, chunks)
+	defer chunks.Close() // accounts for what was produced
+	return h.sendStream(ctx, cancel, w, chunks)
 }
 
 // sendStream waits for the first chunk: until it is there the answer can still
-// be an error with its own status, unless that takes longer than KeepAlive.
-func (h *handler) sendStream(ctx context.Context, w http.ResponseWriter, chunks <-chan *models.ChatCompletionChunk) error {
-	silence := time.NewTimer(h.cfg.KeepAlive)
-	defer silence.Stop()
-	select {
-	case chunk, ok := <-chunks:
-		switch {
-		case !ok && ctx.Err() != nil:
-			return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
-		case !ok:
-			return errors.New("the stream ended without a chunk")
-		case chunk.Err != nil:
-			return chunk.Err
-		}
-		h.sendEvents(ctx, newEventWriter(w), chunk, chunks, silence)
-	case <-silence.C:
-		silence.Reset(h.cfg.KeepAlive)
-		out := newEventWriter(w)
-		out.comment()
-		h.sendEvents(ctx, out, nil, chunks, silence)
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
-	}
-	return nil
-}
-
-// sendEvents sends the first chunk, if it is there, and all that follow. What
-// fails now becomes an event: the head of the answer is out.
-func (h *handler) sendEvents(ctx context.Context, out *eventWriter, first *models.ChatCompletionChunk, chunks <-chan *models.ChatCompletionChunk, silence *time.Timer) {
+// be an error with its own status, unless that takes longer than KeepAlive. What
+// fails later becomes an event. stop ends ctx, and so the wait for a chunk.
+func (h *handler) sendStream(ctx context.Context, stop func(), w http.ResponseWriter, chunks chunkStream) error {
+	out := newEventWriter(w, h.cfg.KeepAlive, stop)
 	defer out.release()
-	if first != nil {
-		setChannel(out.w.Header(), first.ChannelID)
-		if ended := out.chunk(ctx, first, true); ended {
-			return
-		}
+	first := chunks.Next()
+	if err := out.begin(ctx, first); err != nil {
+		return err
 	}
-	for {
-		if ended := out.ready(ctx, chunks); ended || !out.flush() {
-			return
-		}
-		select {
-		case chunk, ok := <-chunks:
-			if ended := out.chunk(ctx, chunk, ok); ended {
-				return
-			}
-		case <-silence.C:
-			// The timer runs through: it is not set anew for each chunk.
-			quiet := time.Since(out.last)
-			if quiet >= h.cfg.KeepAlive {
-				out.comment()
-				quiet = 0
-			}
-			silence.Reset(h.cfg.KeepAlive - quiet)
+	for chunk := first; ; chunk = chunks.Next() {
+		if ended := out.send(ctx, chunk, chunks.Poll); ended {
+			return nil
 		}
 	}
 }
 
-// eventWriter collects events and writes them. It sends the head of the answer
-// with the first of them.
+// eventWriter collects events and writes them, and fills silence with comments.
+// It sends the head of the answer with the first of them.
 type eventWriter struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	buf  *bytes.Buffer
-	last time.Time // of the last write
-	head bool
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	keepAlive time.Duration
+	stop      func() // ends a stream whose client takes nothing
+
+	mu       sync.Mutex // against silence
+	silence  *time.Timer
+	buf      *bytes.Buffer // nil once released
+	last     time.Time     // of the last write
+	deadline time.Time     // of writes
+	head     bool
+	broken   bool // the client takes nothing
 }
 
-func newEventWriter(w http.ResponseWriter) *eventWriter {
+func newEventWriter(w http.ResponseWriter, keepAlive time.Duration, stop func()) *eventWriter {
 	buf, _ := buffers.Get().(*bytes.Buffer)
-	return &eventWriter{w: w, rc: http.NewResponseController(w), buf: buf}
+	e := &eventWriter{w: w, rc: http.NewResponseController(w), keepAlive: keepAlive, stop: stop, buf: buf, last: time.Now()}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.silence = time.AfterFunc(keepAlive, e.comment)
+	return e
 }
 
-// release gives the buffer back, unless a huge chunk has swollen it.
+// release ends the comments and gives the buffer back, unless a huge chunk has
+// swollen it.
 func (e *eventWriter) release() {
 	const keep = 64 << 10
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.silence.Stop()
 	if e.buf.Cap() <= keep {
 		e.buf.Reset()
 		buffers.Put(e.buf)
 	}
+	e.buf = nil
 }
 
-// ready adds all chunks that need no waiting, as one flush costs more than an
-// event. It says whether the stream has ended.
-func (e *eventWriter) ready(ctx context.Context, chunks <-chan *models.ChatCompletionChunk) (ended bool) {
-	for e.buf.Len() < flushSize {
-		select {
-		case chunk, ok := <-chunks:
-			if ended := e.chunk(ctx, chunk, ok); ended {
-				return true
-			}
-		default:
-			return false
+// comment is called when it may have been silent for too long. The timer runs
+// through: it is not set anew for each chunk.
+func (e *eventWriter) comment() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.buf == nil || e.broken {
+		return
+	}
+	quiet := time.Since(e.last)
+	if quiet >= e.keepAlive {
+		e.buf.WriteString(": keep-alive\n\n")
+		if !e.flush() {
+			e.stop()
+			return
+		}
+		quiet = 0
+	}
+	e.silence.Reset(e.keepAlive - quiet)
+}
+
+// begin takes note of the first chunk. Its error is one with a status of its
+// own, as long as nothing was sent.
+func (e *eventWriter) begin(ctx context.Context, first *models.ChatCompletionChunk) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.head:
+		return nil
+	case ctx.Err() != nil && (first == nil || first.Err != nil):
+		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
+	case first == nil:
+		return errors.New("the stream ended without a chunk")
+	case first.Err != nil:
+		return first.Err
+	}
+	setChannel(e.w.Header(), first.ChannelID)
+	return nil
+}
+
+// send writes a chunk together with all that need no waiting, as one flush costs
+// more than an event. It says whether the stream has ended.
+func (e *eventWriter) send(ctx context.Context, chunk *models.ChatCompletionChunk, poll func() (*models.ChatCompletionChunk, bool)) (ended bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.broken {
+		return true
+	}
+	for ok := true; ok; chunk, ok = poll() {
+		if ended := e.chunk(ctx, chunk); ended {
+			return true
+		}
+		if e.buf.Len() >= flushSize {
+			break
 		}
 	}
-	return false
+	return !e.flush()
 }
 
-// chunk adds what was received from a channel, and says whether the stream has
-// ended with it. At the end everything is flushed.
-func (e *eventWriter) chunk(ctx context.Context, c *models.ChatCompletionChunk, ok bool) (ended bool) {
+// chunk adds a chunk, nil for the end, and says whether the stream has ended with
+// it. At the end everything is flushed.
+func (e *eventWriter) chunk(ctx context.Context, c *models.ChatCompletionChunk) (ended bool) {
 	switch {
-	case !ok:
+	case c == nil, c.Err != nil && ctx.Err() != nil: // a failure is only an echo of the end of ctx
 		e.end(ctx)
 		return true
 	case c.Err != nil:
@@ -167,8 +188,6 @@ func (e *eventWriter) event(b []byte) {
 	e.buf.Write(b)
 	e.buf.WriteString("\n\n")
 }
-
-func (e *eventWriter) comment() { e.buf.WriteString(": keep-alive\n\n") }
 
 // end finishes a stream whose chunks have ended. If the request was cancelled
 // they ended too early.
@@ -205,11 +224,16 @@ func (e *eventWriter) flush() bool {
 		e.w.WriteHeader(http.StatusOK)
 	}
 	e.last = time.Now()
-	_ = e.rc.SetWriteDeadline(e.last.Add(writeTimeout)) // a writer without deadlines is one in a test
+	if e.deadline.Sub(e.last) < writeTimeout {
+		// Set anew every second at most, for setting it costs as much as a small write.
+		e.deadline = e.last.Add(writeTimeout + time.Second)
+		_ = e.rc.SetWriteDeadline(e.deadline) // a writer without deadlines is one in a test
+	}
 	_, err := e.w.Write(e.buf.Bytes())
 	if err == nil {
 		err = e.rc.Flush()
 	}
 	e.buf.Reset()
-	return err == nil
+	e.broken = err != nil
+	return !e.broken
 }

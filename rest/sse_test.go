@@ -48,7 +48,33 @@ func rawChunk(s string) *models.ChatCompletionChunk {
 // send sends a stream as a handler does whose resolver gave the chunks.
 func send(ctx context.Context, w http.ResponseWriter, keepAlive time.Duration, chunks <-chan *models.ChatCompletionChunk) error {
 	h := &handler{cfg: Config{KeepAlive: keepAlive}}
-	return h.sendStream(ctx, w, chunks)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	return h.sendStream(ctx, stop, w, received{ctx, chunks})
+}
+
+// received are chunks that come through a channel.
+type received struct {
+	ctx    context.Context //nolint:containedctx // the stream's
+	chunks <-chan *models.ChatCompletionChunk
+}
+
+func (r received) Next() *models.ChatCompletionChunk {
+	select {
+	case c := <-r.chunks:
+		return c
+	case <-r.ctx.Done():
+		return nil
+	}
+}
+
+func (r received) Poll() (*models.ChatCompletionChunk, bool) {
+	select {
+	case c := <-r.chunks:
+		return c, true
+	default:
+		return nil, false
+	}
 }
 
 func TestWaitingChunksGoOutTogether(t *testing.T) {
@@ -239,7 +265,7 @@ func TestStreamEndsWhenTheClientTakesNothing(t *testing.T) {
 }
 
 func TestHugeChunksDoNotStayInMemory(t *testing.T) {
-	e := newEventWriter(newWire())
+	e := newEventWriter(newWire(), time.Minute, func() {})
 	e.event(bytes.Repeat([]byte("x"), 1<<20))
 	e.release()
 	for range 10 {
@@ -251,13 +277,11 @@ func TestHugeChunksDoNotStayInMemory(t *testing.T) {
 
 func BenchmarkChunk(b *testing.B) {
 	chunk := rawChunk(strings.Repeat("x", 180))
-	chunks := make(chan *models.ChatCompletionChunk, 1)
-	e := newEventWriter(discard{})
+	e := newEventWriter(discard{}, time.Minute, func() {})
+	none := func() (*models.ChatCompletionChunk, bool) { return nil, false }
 	b.ReportAllocs()
 	for b.Loop() {
-		chunks <- chunk
-		e.ready(b.Context(), chunks)
-		e.flush()
+		e.send(b.Context(), chunk, none)
 	}
 }
 

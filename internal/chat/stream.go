@@ -19,7 +19,8 @@ type Stream struct {
 
 	upstream providers.Stream
 	held     []*models.ChatCompletionChunk // finish chunks, until the usage is settled
-	ready    []*models.ChatCompletionChunk // to be handed out
+	ready    []*models.ChatCompletionChunk // to be handed out, from next on
+	next     int
 	sequence int
 	done     bool
 }
@@ -29,7 +30,7 @@ type Stream struct {
 // after the other; after it there is no second upstream: a text must not be
 // begun twice.
 func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
-	for len(s.ready) == 0 {
+	for s.next == len(s.ready) {
 		switch {
 		case s.done:
 			return nil, io.EOF
@@ -39,17 +40,40 @@ func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
 			s.take(s.upstream.Next())
 		}
 	}
-	c := s.ready[0]
-	s.ready = s.ready[1:]
+	return s.hand(), nil
+}
+
+// Poll is [Stream.Next] when that needs no waiting for the upstream, else it gives
+// nothing.
+func (s *Stream) Poll() (*models.ChatCompletionChunk, error) {
+	for s.next == len(s.ready) {
+		if s.done {
+			return nil, io.EOF
+		}
+		if up, ok := s.upstream.(interface{ Ready() bool }); !ok || !up.Ready() {
+			return nil, nil //nolint:nilnil // nothing yet, and nothing wrong
+		}
+		s.take(s.upstream.Next())
+	}
+	return s.hand(), nil
+}
+
+// hand hands out a chunk that is ready.
+func (s *Stream) hand() *models.ChatCompletionChunk {
+	c := s.ready[s.next]
+	s.ready[s.next] = nil
+	if s.next++; s.next == len(s.ready) {
+		s.ready, s.next = s.ready[:0], 0
+	}
 	c.Sequence = s.sequence
 	s.sequence++
-	return c, nil
+	return c
 }
 
 // Close gives up what is left: it cancels the upstream and accounts for what
 // was produced.
 func (s *Stream) Close() error {
-	s.ready = nil
+	s.ready, s.next = nil, 0
 	if s.done {
 		return nil
 	}
@@ -170,7 +194,7 @@ func (s *Stream) breakOff(err error) {
 // fail ends the stream with a failure that the client sees.
 func (s *Stream) fail(err error) {
 	e, _ := models.AsError(s.job.end(err))
-	if s.sequence > 0 || len(s.ready) > 0 {
+	if s.sequence > 0 || s.next < len(s.ready) {
 		final := *e
 		final.Final = true // part of the answer is out: a retry would begin another
 		e = &final
