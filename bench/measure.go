@@ -211,17 +211,19 @@ func (b *bench) measureStreams(ctx context.Context, load streamLoad) error {
 	b.report.row("token transit µs p99"+suffix, transit99[0], transit99[1])
 	b.report.row("memory KiB/stream"+suffix, memory[0], memory[1])
 	b.report.check("chunks lost"+suffix, "0", fmt.Sprint(lost[1]))
-	b.closeIdle(ctx)
-	b.report.check("descriptors left"+suffix, "0", left(ctx, b.gateway.files, files))
-	b.report.check("goroutines left"+suffix, "0", left(ctx, func() int { return b.gateway.goroutines(ctx) }, goroutines))
+	b.report.check("descriptors left"+suffix, "0", b.left(ctx, b.gateway.files, files))
+	b.report.check("goroutines left"+suffix, "0", b.left(ctx, func() int { return b.gateway.goroutines(ctx) }, goroutines))
 	return nil
 }
 
 // left waits until a number is back where it was, and gives what it is above
 // that. A few come and go with timers and the database's connections.
-func left(ctx context.Context, count func() int, before int) string {
+func (b *bench) left(ctx context.Context, count func() int, before int) string {
 	const comeAndGo = 8
-	settled(ctx, 10*time.Second, func() bool { return count() <= before+comeAndGo })
+	settled(ctx, 10*time.Second, func() bool {
+		b.closeIdle(ctx)
+		return count() <= before+comeAndGo
+	})
 	if above := count() - before; above > comeAndGo {
 		return fmt.Sprint(above)
 	}
