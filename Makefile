@@ -7,7 +7,7 @@ TOOL     := go tool -modfile=.ci/tools.mod
 PKG      ?= ./...
 FUZZTIME ?= 30s
 
-.PHONY: help run test race lint format generate bench fuzz vuln build docker up ci clean
+.PHONY: help run test race lint format generate bench load fuzz vuln build docker up ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ generate: ## Generate graph/generated/exec.go from schema.graphql
 
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem $(PKG)
+
+load: ## Measure the gateway beside a bare reverse proxy (ARGS=-quick for less than a minute)
+	go run ./bench $(ARGS)
 
 fuzz: ## Fuzz each target for FUZZTIME (30s)
 	@go list $(PKG) | while read -r pkg; do \

@@ -39,7 +39,7 @@ func levels() [][]string {
 		6: {"graph", "jobs", "internal/server"},
 		7: {"rest"},
 		8: {"internal/app"},
-		9: {"cmd/coai", "internal/coaitest"},
+		9: {"cmd/coai", "bench", "internal/coaitest"},
 	}
 }
 

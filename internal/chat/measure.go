@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -29,6 +30,29 @@ type measure struct {
 	overhead  metric.Float64Histogram
 	estimated metric.Int64Counter
 	cache     metric.Int64Counter
+	sets      sync.Map // series -> metric.MeasurementOption; making one anew costs more than to record
+}
+
+// series are the attributes of a measurement. Those that are empty are left out.
+type series struct {
+	operation, provider, model, failure, token string
+}
+
+func (m *measure) with(s series) metric.MeasurementOption {
+	if set, ok := m.sets.Load(s); ok {
+		return set.(metric.MeasurementOption) //nolint:forcetypeassert,errcheck // there is nothing else in it
+	}
+	var list []attribute.KeyValue
+	for _, a := range []struct{ key, value string }{
+		{"gen_ai.operation.name", s.operation}, {"gen_ai.provider.name", s.provider}, {"gen_ai.request.model", s.model},
+		{"error.type", s.failure}, {"gen_ai.token.type", s.token},
+	} {
+		if a.value != "" {
+			list = append(list, attribute.String(a.key, a.value))
+		}
+	}
+	set, _ := m.sets.LoadOrStore(s, metric.WithAttributeSet(attribute.NewSet(list...)))
+	return set.(metric.MeasurementOption) //nolint:forcetypeassert,errcheck // as above
 }
 
 func newMeasure(t Telemetry) *measure {
@@ -66,29 +90,28 @@ func (m *measure) start(ctx context.Context, op models.Operation, model string, 
 }
 
 func (m *measure) firstByte(ctx context.Context, j *job, total, overhead time.Duration) {
-	model := metric.WithAttributes(attribute.String("gen_ai.request.model", j.route.Model.Name))
-	m.ttft.Record(ctx, total.Seconds(), model)
+	m.ttft.Record(ctx, total.Seconds(), m.with(series{model: j.route.Model.Name}))
 	m.overhead.Record(ctx, overhead.Seconds())
 }
 
 func (m *measure) settled(ctx context.Context, j *job, rec *models.UsageRecord) {
-	common := []attribute.KeyValue{
-		attribute.String("gen_ai.operation.name", string(rec.Operation)),
-		attribute.String("gen_ai.provider.name", string(j.attempt.ChannelType)),
-		attribute.String("gen_ai.request.model", rec.Model),
-	}
+	common := series{operation: string(rec.Operation), provider: string(j.attempt.ChannelType), model: rec.Model}
 	ended := common
-	if rec.ErrorCode != "" {
-		ended = append(common[:len(common):len(common)], attribute.String("error.type", rec.ErrorCode))
+	ended.failure = rec.ErrorCode
+	m.duration.Record(ctx, float64(rec.LatencyMS)/1000, m.with(ended))
+	in, out := common, common
+	in.token, out.token = "input", "output"
+	if rec.PromptTokens > 0 {
+		m.tokens.Record(ctx, rec.PromptTokens, m.with(in))
 	}
-	m.duration.Record(ctx, float64(rec.LatencyMS)/1000, metric.WithAttributes(ended...))
-	for kind, n := range map[string]int64{"input": rec.PromptTokens, "output": rec.CompletionTokens} {
-		if n > 0 {
-			m.tokens.Record(ctx, n, metric.WithAttributes(append(common[:len(common):len(common)], attribute.String("gen_ai.token.type", kind))...))
-		}
+	if rec.CompletionTokens > 0 {
+		m.tokens.Record(ctx, rec.CompletionTokens, m.with(out))
 	}
 	if rec.Estimated && rec.PromptTokens > 0 {
-		m.estimated.Add(ctx, 1, metric.WithAttributes(attribute.String("gen_ai.request.model", rec.Model)))
+		m.estimated.Add(ctx, 1, m.with(series{model: rec.Model}))
+	}
+	if !j.span.IsRecording() {
+		return
 	}
 	j.span.SetAttributes(
 		attribute.String("gen_ai.provider.name", string(j.attempt.ChannelType)),

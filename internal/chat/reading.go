@@ -31,21 +31,25 @@ var usageNull = []byte(`,"usage":null`) //nolint:gochecknoglobals // a constant
 // chunk but the last when the client wants usage, absent when it does not.
 // keep is false for a chunk that carries nothing else.
 func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
-	choices := gjson.GetBytes(raw, "choices")
 	if !r.head.Exists() {
 		r.head = gjson.ParseBytes(raw)
 	}
 	empty := true
 	r.finished = false
-	choices.ForEach(func(_, choice gjson.Result) bool {
+	if text, ok := plain(raw); ok {
 		empty = false
-		r.produce(choice.Get("delta"))
-		r.produced.WriteString(choice.Get("text").Str) // of a text completion
-		if choice.Get("finish_reason").Type == gjson.String {
-			r.finished = true
-		}
-		return true
-	})
+		r.produced.Write(text)
+	} else {
+		gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
+			empty = false
+			r.produce(choice.Get("delta"))
+			r.produced.WriteString(choice.Get("text").Str) // of a text completion
+			if choice.Get("finish_reason").Type == gjson.String {
+				r.finished = true
+			}
+			return true
+		})
+	}
 	if !bytes.Contains(raw, []byte(`"usage"`)) {
 		if wantsUsage {
 			return insertUsageNull(raw), !empty
@@ -69,6 +73,36 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 		return raw, !empty
 	}
 	return out, !empty
+}
+
+// plain gives the text of a chunk that is the next piece of a single choice's
+// content, without escapes, and no more, in the form in which OpenAI sends it.
+// Nearly all chunks are that, and need no parser. Quotes inside a JSON string are
+// escaped: what is looked for cannot be in one.
+func plain(raw []byte) (text []byte, ok bool) {
+	const (
+		delta  = `"delta":{"content":"`
+		reason = `"finish_reason":`
+	)
+	at := bytes.Index(raw, []byte(delta))
+	if at < 0 {
+		return nil, false
+	}
+	text = raw[at+len(delta):]
+	end := bytes.IndexByte(text, '"')
+	if end < 0 || bytes.IndexByte(text[:end], '\\') >= 0 {
+		return nil, false
+	}
+	text, rest := text[:end], text[end+1:]
+	if len(rest) == 0 || rest[0] != '}' || bytes.Contains(rest, []byte(`"delta"`)) || bytes.Contains(raw[:at], []byte(`"delta"`)) {
+		return nil, false
+	}
+	for _, part := range [][]byte{raw[:at], rest} {
+		if at := bytes.Index(part, []byte(`"finish_reason"`)); at >= 0 && !bytes.HasPrefix(part[at:], []byte(reason+"null")) {
+			return nil, false
+		}
+	}
+	return text, true
 }
 
 func insertUsageNull(raw []byte) []byte {
@@ -153,7 +187,8 @@ func (r *reading) withUsage(raw []byte, path string) ([]byte, error) {
 	if err == nil && r.rawUsage != "" {
 		merged := []byte(r.rawUsage)
 		gjson.ParseBytes(value).ForEach(func(key, v gjson.Result) bool {
-			if !gjson.GetBytes(merged, key.Str).IsObject() { // the upstream's details have more fields than we know
+			theirs := gjson.GetBytes(merged, key.Str)
+			if !theirs.IsObject() && theirs.Raw != v.Raw { // the upstream's details have more fields than we know
 				merged, err = sjson.SetRawBytes(merged, key.Str, []byte(v.Raw))
 			}
 			return err == nil
@@ -165,7 +200,7 @@ func (r *reading) withUsage(raw []byte, path string) ([]byte, error) {
 		}
 		value = merged
 	}
-	if err == nil {
+	if err == nil && gjson.GetBytes(raw, path).Raw != string(value) {
 		raw, err = sjson.SetRawBytes(raw, path, value)
 	}
 	if err != nil {

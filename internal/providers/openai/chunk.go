@@ -51,10 +51,15 @@ func skipSpace(b []byte) []byte {
 	return b
 }
 
+// hasChoice says whether the first `"choices":` in raw has an object in it.
+func hasChoice(raw []byte) bool {
+	value, _ := afterKey(raw, []byte(`"choices"`))
+	return len(value) > 0 && value[0] == '[' && bytes.HasPrefix(skipSpace(value[1:]), []byte{'{'})
+}
+
 // hasChoices says whether a chunk has a choice in it.
 func hasChoices(raw []byte) bool {
-	value, _ := afterKey(raw, []byte(`"choices"`))
-	if len(value) > 0 && value[0] == '[' && bytes.HasPrefix(skipSpace(value[1:]), []byte{'{'}) {
+	if hasChoice(raw) {
 		return true
 	}
 	choices := gjson.GetBytes(raw, "choices")

@@ -59,6 +59,17 @@ func (s *stream) Next() (*models.ChatCompletionChunk, error) {
 	return models.RawChunk(raw), nil
 }
 
+// Ready says that [stream.Next] gives a chunk, or an error, without waiting for
+// the upstream. It may say no when that is so: events that say nothing are not
+// told from those that do here.
+func (s *stream) Ready() bool {
+	if s.err != nil || s.over || len(s.queue) > 0 {
+		return true
+	}
+	event := s.events.Buffered()
+	return bytes.HasPrefix(event, []byte("data:")) && hasChoice(event)
+}
+
 // Close implements [providers.Stream].
 func (s *stream) Close() error {
 	if errors.Is(s.err, io.EOF) {

@@ -93,6 +93,20 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
+// Buffered is the next event as it was sent, when all of it has been read from
+// the source already and its lines end in LF; else nil. It is valid until the
+// next call of [Reader.Next].
+func (r *Reader) Buffered() []byte {
+	from := r.line
+	if r.cr && from < r.end && r.buf[from] == '\n' {
+		from++
+	}
+	if i := bytes.Index(r.buf[from:r.end], []byte("\n\n")); i >= 0 {
+		return r.buf[from : from+i]
+	}
+	return nil
+}
+
 // last deals with what is left when the source has ended.
 func (r *Reader) last() (Event, error) {
 	if !errors.Is(r.err, io.EOF) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coaidev/coai/internal/providers"
@@ -18,9 +19,9 @@ import (
 var errSilent = errors.New("nothing came for too long")
 
 // Exchange is one request and its answer, whose body it reads under timeouts.
-// One timer watches over it: it runs only while somebody waits for the
-// upstream, so a slow reader is never taken for a silent upstream. It is for
-// one goroutine, and must be closed.
+// One timer watches over it: only the time in which somebody waits for the
+// upstream counts, so a slow reader is never taken for a silent upstream. It is
+// for one goroutine, and must be closed.
 type Exchange struct {
 	Status int
 	Header http.Header
@@ -28,12 +29,32 @@ type Exchange struct {
 	parent context.Context // the caller's; kept because a stream outlives the call that opens it
 	ctx    context.Context // the request's, below it
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	idle   time.Duration
-	begun  bool // the first byte of the body has come
 	size   int64
 	raw    io.ReadCloser
 	body   io.Reader // decoded
+
+	start   time.Time
+	timer   *time.Timer
+	begun   atomic.Bool  // the first byte of the body has come
+	idle    atomic.Int64 // nanoseconds of silence that are too long
+	waiting atomic.Int64 // nanoseconds after start at which the read that waits began; 0: none does
+}
+
+// watch is called when it may have been silent for too long. The timer runs
+// through: it is not set anew for each read.
+func (ex *Exchange) watch() {
+	if ex.ctx.Err() != nil {
+		return
+	}
+	wait := ex.idle.Load()
+	if since := ex.waiting.Load(); since != 0 {
+		wait -= int64(time.Since(ex.start)) - since
+	}
+	if !ex.begun.Load() || wait <= 0 {
+		ex.cancel(errSilent)
+		return
+	}
+	ex.timer.Reset(time.Duration(wait))
 }
 
 // abort gives the exchange up before there is an answer.
@@ -46,20 +67,26 @@ func (ex *Exchange) abort(err error) error {
 
 // Read reads from the body. Its errors are the transport's: see [Exchange.Failure].
 func (ex *Exchange) Read(b []byte) (int, error) {
-	if ex.begun {
-		ex.timer.Reset(ex.idle)
+	if ex.begun.Load() {
+		ex.waiting.Store(max(1, int64(time.Since(ex.start))))
 	}
 	n, err := ex.body.Read(b)
-	if n > 0 || err != nil {
-		ex.begun = true
-		ex.timer.Stop()
+	ex.waiting.Store(0)
+	if (n > 0 || err != nil) && ex.begun.CompareAndSwap(false, true) {
+		ex.timer.Reset(time.Duration(ex.idle.Load()))
 	}
 	return n, err //nolint:wrapcheck // a reader's errors are compared
 }
 
 // Patience shortens how long the exchange may be silent from now on; it never
 // makes it longer.
-func (ex *Exchange) Patience(d time.Duration) { ex.idle, ex.begun = min(ex.idle, d), true }
+func (ex *Exchange) Patience(d time.Duration) {
+	ex.begun.Store(true)
+	if int64(d) < ex.idle.Load() {
+		ex.idle.Store(int64(d))
+	}
+	ex.timer.Reset(time.Duration(ex.idle.Load()))
+}
 
 // Peek gives the first byte of the body that is not white space, unread.
 func (ex *Exchange) Peek() (byte, error) {

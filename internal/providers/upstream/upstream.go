@@ -93,9 +93,10 @@ type Request struct {
 // Send sends a request and returns when the head of the answer is there,
 // whatever its status. Errors are *[providers.Error].
 func (c *Client) Send(ctx context.Context, r Request) (*Exchange, error) {
-	ex := &Exchange{parent: ctx, idle: c.cfg.IdleTimeout}
+	ex := &Exchange{parent: ctx, start: time.Now()}
+	ex.idle.Store(int64(c.cfg.IdleTimeout))
 	ex.ctx, ex.cancel = context.WithCancelCause(ctx)
-	ex.timer = time.AfterFunc(c.cfg.FirstByteTimeout, func() { ex.cancel(errSilent) })
+	ex.timer = time.AfterFunc(c.cfg.FirstByteTimeout, ex.watch)
 	method := r.Method
 	if method == "" {
 		method = http.MethodPost

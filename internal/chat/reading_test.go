@@ -1,0 +1,64 @@
+package chat
+
+import (
+	"testing"
+
+	"github.com/tidwall/gjson"
+)
+
+// slow reads a chunk by parsing all of it.
+func slow(raw []byte) (produced string, finished, empty bool) {
+	var r reading
+	empty = true
+	gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
+		empty = false
+		r.produce(choice.Get("delta"))
+		finished = finished || choice.Get("finish_reason").Type == gjson.String
+		return true
+	})
+	return r.produced.String(), finished, empty
+}
+
+func TestPlainChunks(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`{"id":"c","choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null}`:                        true,
+		`{"choices":[{"finish_reason":null,"delta":{"content":" there"}}]}`:                                                                    true,
+		`{"choices":[{"delta":{"content":""}}]}`:                                                                                               true,
+		`{"choices":[{"index":0,"delta":{"content":"a \"quote\""},"finish_reason":null}]}`:                                                     false,
+		`{"choices":[{"index":0,"delta":{"content":"end"},"finish_reason":"stop"}]}`:                                                           false,
+		`{"choices":[{"finish_reason":"stop","delta":{"content":"end"}}]}`:                                                                     false,
+		`{"choices":[{"index":0,"delta":{"content":"x","reasoning":"y"},"finish_reason":null}]}`:                                               false,
+		`{"choices":[{"index":0,"delta":{"role":"assistant","content":"x"},"finish_reason":null}]}`:                                            false,
+		`{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null},{"index":1,"delta":{"content":"y"},"finish_reason":null}]}`:      false,
+		`{"choices":[{"index":1,"delta":{"role":"assistant"},"finish_reason":null},{"index":0,"delta":{"content":"x"},"finish_reason":null}]}`: false,
+		`{"choices":[{"index":0,"delta":{"content":null},"finish_reason":null}]}`:                                                              false,
+		`{"choices": [{"index": 0, "delta": {"content": "spaced"}, "finish_reason": null}]}`:                                                   false,
+		`{"choices":[],"usage":{"prompt_tokens":1}}`:                                                                                           false,
+		`{"choices":[{"index":0,"delta":{"refusal":"\"delta\":{\"content\":\"no\"}"},"finish_reason":null}]}`:                                  false,
+	} {
+		text, ok := plain([]byte(raw))
+		if ok != want {
+			t.Errorf("plain(%s) = %v", raw, ok)
+		}
+		if produced, finished, empty := slow([]byte(raw)); ok && (string(text) != produced || finished || empty) {
+			t.Errorf("%s: plain says %q; the parser %q, finished %v, empty %v", raw, text, produced, finished, empty)
+		}
+	}
+}
+
+// FuzzPlain holds the short way against the parser.
+func FuzzPlain(f *testing.F) {
+	f.Add(`{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}`)
+	f.Add(`{"choices":[{"index":0,"delta":{"content":"a","content":"b"},"finish_reason":null}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, raw := range []string{
+			`{"choices":[{"index":0,"delta":{"content":` + string(gjson.AppendJSONString(nil, text)) + `},"finish_reason":null}]}`,
+			`{"note":` + string(gjson.AppendJSONString(nil, text)) + `,"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}`,
+		} {
+			got, ok := plain([]byte(raw))
+			if produced, finished, empty := slow([]byte(raw)); ok && (string(got) != produced || finished || empty) {
+				t.Errorf("%s: plain says %q; the parser %q, finished %v, empty %v", raw, got, produced, finished, empty)
+			}
+		}
+	})
+}
