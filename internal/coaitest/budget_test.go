@@ -218,7 +218,8 @@ func TestDrain(t *testing.T) {
 		leave()
 		close(left)
 		r := p.Usage(1)[0]
-		if r.ErrorCode != "client_closed_request" || r.Estimated || r.PromptTokens != 11 || r.CompletionTokens != 7 || r.Cost != 18*models.Dollar || r.EstimatedPromptTokens == 0 {
+		// The server may hear only afterwards that the client has left: then the answer was delivered.
+		if r.ErrorCode != "client_closed_request" && r.ErrorCode != "" || r.Estimated || r.PromptTokens != 11 || r.CompletionTokens != 7 || r.Cost != 18*models.Dollar || r.EstimatedPromptTokens == 0 {
 			t.Errorf("record = %+v", r)
 		}
 		if got := keyBudgets(t, p, "k")[0]; got.Held.Amount != 0 || got.Spent.Amount != 18*models.Dollar {

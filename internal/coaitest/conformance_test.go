@@ -66,7 +66,7 @@ var refusals = map[coaitest.Refusal]struct { //nolint:gochecknoglobals // a tabl
 func TestConformance(t *testing.T) {
 	for _, d := range coaitest.Dialects() {
 		t.Run(d.Name, func(t *testing.T) {
-			p := coaitest.Start(t, coaitest.Backends{})
+			p := coaitest.Start(t, coaitest.Backends{}, "COAI_UPSTREAM_RETRIES=0")
 			up := coaitest.NewUpstream(t)
 			more := object{"type": d.Type, "base_url": up.URL + d.Path, "settings": d.Settings}
 			if d.Credential != "" {

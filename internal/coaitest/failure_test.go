@@ -197,7 +197,7 @@ func TestUpstreamFaultsReachClientsAsTheTableSays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, stream := range []bool{false, true} {
-				p := coaitest.Start(t, coaitest.Backends{})
+				p := coaitest.Start(t, coaitest.Backends{}, "COAI_UPSTREAM_RETRIES=0")
 				p.Channel(coaitest.NewUpstream(t, c.reply), object{"settings": object{"first_byte_timeout_ms": 300}})
 				key := p.UserKey(nil)
 				res := p.Do("POST", "/v1/chat/completions", key, ask("gpt-test", object{"stream": stream}))
