@@ -79,19 +79,24 @@ func (c *cli) listChannels() *cobra.Command {
 
 func (c *cli) createChannel() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "create --name NAME --type TYPE --models MODELS",
+		Use:   "create --name NAME (--type TYPE | --preset PRESET) --models MODELS",
 		Short: "Make a channel",
-		Long: `Makes a channel. Types: openai (OpenAI's API, or any compatible with it) and echo
-(built in, for trying out).`,
+		Long: `Makes a channel. Types: openai (OpenAI's API, or any compatible with it), azure,
+anthropic, gemini, ollama, and echo (built in, for trying out).
+
+--preset names a well-known upstream, such as openrouter, deepseek, groq or vllm,
+and says what is left out: its type, base URL, headers and habits.`,
 		Example: `  OPENAI_API_KEY=sk-… coai channels create --name OpenAI --type openai --models gpt-5,gpt-5-mini --credential-env OPENAI_API_KEY
-  coai channels create --name local --type openai --base-url http://127.0.0.1:11434/v1 --models llama3.2
+  coai channels create --name local --type ollama --models llama3.2
+  coai channels create --name router --preset openrouter --models openai/gpt-5 --credential-env OPENROUTER_API_KEY
   pass show vendor | coai channels create --name vendor --type openai --base-url https://llm.example.com/v1 --models fast --credential-stdin`,
 		Args: cobra.NoArgs,
 	}
 	flags := addChannelFlags(cmd)
-	kind := cmd.Flags().String("type", "", "openai or echo")
-	_ = cmd.MarkFlagRequired("type") // fails only for a flag that does not exist
-	_ = cmd.MarkFlagRequired("name")
+	kind := cmd.Flags().String("type", "", "openai, azure, anthropic, gemini, ollama or echo")
+	preset := cmd.Flags().String("preset", "", "Well-known upstream that says what is left out")
+	cmd.MarkFlagsOneRequired("type", "preset")
+	_ = cmd.MarkFlagRequired("name") // fails only for a flag that does not exist
 	addJSON(cmd)
 	cmd.RunE = c.action(func(cmd *cobra.Command, _ []string) error {
 		in, err := flags.input(c, cmd)
@@ -99,6 +104,9 @@ func (c *cli) createChannel() *cobra.Command {
 			return err
 		}
 		in.Type = (*models.ChannelType)(kind)
+		if *preset != "" {
+			in.Preset = preset
+		}
 		return c.operate(cmd, func(ctx context.Context, o *app.Operator) error {
 			ch, err := o.CreateChannel(ctx, in)
 			if err != nil {

@@ -183,6 +183,13 @@ func TestChannels(t *testing.T) {
 		c.stdin = ""
 		c.refused(exitUsage, "empty", "channels", "update", made.ID, "--credential-stdin")
 		c.refused(exitUsage, "type", "channels", "create", "--name", "x", "--type", "carrier-pigeon", "--models", "m")
+		c.refused(exitUsage, "preset", "channels", "create", "--name", "x", "--models", "m")
+		c.refused(exitUsage, "preset", "channels", "create", "--name", "x", "--preset", "nobody", "--models", "m")
+		var local struct{ Type, BaseURL string }
+		c.json(&local, "channels", "create", "--name", "local", "--preset", "vllm", "--models", "m")
+		if local.Type != "openai" {
+			t.Errorf("made from a preset: %+v", local)
+		}
 		c.refused(exitUsage, "weight", "channels", "update", made.ID, "--weight", "0")
 		c.ok("channels", "delete", made.ID)
 		c.refused(exitFailure, made.ID, "channels", "delete", made.ID)
