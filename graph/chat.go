@@ -11,12 +11,13 @@ func (r mutation) CreateChatCompletion(ctx context.Context, in models.ChatComple
 }
 
 func (r subscription) ChatCompletion(ctx context.Context, in models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error) {
+	return pump(r.StreamChatCompletion(ctx, in))
+}
+
+// StreamChatCompletion is the subscription chatCompletion without its channel.
+func (r *Resolver) StreamChatCompletion(ctx context.Context, in models.ChatCompletionInput) (*Feed[*models.ChatCompletionChunk], error) {
 	withUsage(&in)
-	st, err := r.chat.Stream(ctx, viewer(ctx), in)
-	if err != nil {
-		return nil, err
-	}
-	return pump(ctx, st.Next, st.Close, failedChunk), nil
+	return feed(ctx, failedChunk)(r.chat.Stream(ctx, viewer(ctx), in))
 }
 
 // withUsage asks for the usage chunk. GraphQL always promises it; a REST client,

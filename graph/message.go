@@ -15,9 +15,10 @@ func (r mutation) CountMessageTokens(ctx context.Context, in models.CreateMessag
 }
 
 func (r subscription) Message(ctx context.Context, in models.CreateMessageInput) (<-chan *models.StreamEvent, error) {
-	st, err := r.chat.StreamMessage(ctx, viewer(ctx), in)
-	if err != nil {
-		return nil, err
-	}
-	return pump(ctx, st.Next, st.Close, failedEvent), nil
+	return pump(r.StreamMessage(ctx, in))
+}
+
+// StreamMessage is the subscription message without its channel.
+func (r *Resolver) StreamMessage(ctx context.Context, in models.CreateMessageInput) (*Feed[*models.StreamEvent], error) {
+	return feed(ctx, failedEvent)(r.chat.StreamMessage(ctx, viewer(ctx), in))
 }

@@ -27,9 +27,10 @@ func (r mutation) CancelResponse(ctx context.Context, id string) (*models.Cancel
 }
 
 func (r subscription) Response(ctx context.Context, in models.CreateResponseInput) (<-chan *models.StreamEvent, error) {
-	st, err := r.chat.StreamResponse(ctx, viewer(ctx), in)
-	if err != nil {
-		return nil, err
-	}
-	return pump(ctx, st.Next, st.Close, failedEvent), nil
+	return pump(r.StreamResponse(ctx, in))
+}
+
+// StreamResponse is the subscription response without its channel.
+func (r *Resolver) StreamResponse(ctx context.Context, in models.CreateResponseInput) (*Feed[*models.StreamEvent], error) {
+	return feed(ctx, failedEvent)(r.chat.StreamResponse(ctx, viewer(ctx), in))
 }

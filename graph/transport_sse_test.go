@@ -184,7 +184,7 @@ func (e *endless) ChatCompletion(ctx context.Context, _ models.ChatCompletionInp
 		e.sent.Add(1)
 		return models.NewChunk(&models.ChunkBody{ID: "c", Choices: []models.ChunkChoice{{Delta: models.Delta{Content: &e.pressing}}}}), nil
 	}
-	return pump(ctx, next, func() error { e.stopped <- struct{}{}; return nil }, failedChunk), nil
+	return pumped(ctx, scripted{next, func() error { e.stopped <- struct{}{}; return nil }})
 }
 
 // await waits until so many streams have begun.

@@ -225,6 +225,9 @@ func (c *ChatCompletionChunk) Name() string { return "" }
 // Channel is the channel that answers, for those who may know.
 func (c *ChatCompletionChunk) Channel() string { return c.ChannelID }
 
+// CacheStatus says whether the stream was kept, nil when the key uses no cache.
+func (c *ChatCompletionChunk) CacheStatus() *CacheStatus { return c.Cache }
+
 // Raw is the whole chunk in OpenAI's shape, with the fields that are not typed;
 // nil for a failure.
 func (c *ChatCompletionChunk) Raw() (JSON, error) {

@@ -11,6 +11,8 @@ type StreamEvent struct {
 	Err      *Error // terminal: nothing follows
 
 	ChannelID string // the channel that answers; set for admins only
+
+	Cache *CacheStatus // nil: the key uses no cache
 }
 
 // FailedEvent ends a stream with a failure.
@@ -27,6 +29,9 @@ func (e *StreamEvent) Failure() *Error { return e.Err }
 
 // Channel is the channel that answers, for those who may know.
 func (e *StreamEvent) Channel() string { return e.ChannelID }
+
+// CacheStatus says whether the stream was kept, nil when the key uses no cache.
+func (e *StreamEvent) CacheStatus() *CacheStatus { return e.Cache }
 
 // Error is the failure as GraphQL shows it.
 func (e *StreamEvent) Error() *StreamError { return e.Err.shown() }

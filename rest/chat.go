@@ -26,7 +26,7 @@ func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) e
 		return err
 	}
 	if in.Streams() {
-		return h.streamChatCompletion(w, r, in)
+		return stream(h, w, r, openAI(), h.resolver.StreamChatCompletion, in)
 	}
 	done, err := graph.Outcome(h.resolver.Mutation().CreateChatCompletion(r.Context(), in))
 	if err != nil {

@@ -23,9 +23,7 @@ func (h *handler) createMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Streams() {
-		return stream(h, w, r, anthropic(), func(ctx context.Context) (<-chan *models.StreamEvent, error) {
-			return h.resolver.Subscription().Message(ctx, in)
-		})
+		return stream(h, w, r, anthropic(), h.resolver.StreamMessage, in)
 	}
 	done, err := graph.Outcome(h.resolver.Mutation().CreateMessage(r.Context(), in))
 	if err != nil {

@@ -29,9 +29,7 @@ func (h *handler) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Streams() {
-		return stream(h, w, r, openAIResponses(), func(ctx context.Context) (<-chan *models.StreamEvent, error) {
-			return h.resolver.Subscription().Response(ctx, in)
-		})
+		return stream(h, w, r, openAIResponses(), h.resolver.StreamResponse, in)
 	}
 	start := time.Now()
 	done, err := graph.Outcome(h.resolver.Mutation().CreateResponse(r.Context(), in))

@@ -9,11 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/models"
 )
 
 const (
-	// writeTimeout is how long a client may take nothing of what is sent to it.
+	// writeTimeout is how long a client may take nothing of what is sent to it, and
+	// up to a second more.
 	writeTimeout = 30 * time.Second
 	// flushSize is how much of what is ready goes out in one write.
 	flushSize = 32 << 10
@@ -22,13 +24,22 @@ const (
 // buffers are what streams collect their events in.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }} //nolint:gochecknoglobals // pools are shared
 
-// streamed is what streams give: a chunk or an event, or the failure that ends
-// the stream.
+// streamed is what streams give: a pointer to a chunk or an event, or to the
+// failure that ends the stream.
 type streamed interface {
+	comparable
 	JSON() ([]byte, error)
 	Name() string // of the event; empty: it has none, and then a failure has no JSON either
 	Failure() *models.Error
 	Channel() string
+	CacheStatus() *models.CacheStatus
+}
+
+// feed is a stream as it comes: [graph.Feed]. Next waits and gives nil after the
+// last element; Poll does not wait: then it gives false.
+type feed[E streamed] interface {
+	Next() E
+	Poll() (element E, ok bool)
 }
 
 // language is how a stream ends.
@@ -44,158 +55,168 @@ func openAI() language {
 	}}
 }
 
-// streamChatCompletion sends a completion as server-sent events.
-// https://platform.openai.com/docs/api-reference/chat-streaming
-func (h *handler) streamChatCompletion(w http.ResponseWriter, r *http.Request, in models.ChatCompletionInput) error {
-	return stream(h, w, r, openAI(), func(ctx context.Context) (<-chan *models.ChatCompletionChunk, error) {
-		return h.resolver.Subscription().ChatCompletion(ctx, in)
-	})
-}
-
-// stream sends what a subscription gives as server-sent events.
-func stream[E streamed](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context) (<-chan E, error)) error {
+// stream sends what a resolver opens as server-sent events.
+// https://html.spec.whatwg.org/multipage/server-sent-events.html
+func stream[E streamed, I any](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context, I) (*graph.Feed[E], error), in I) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	chunks, err := open(ctx)
+	elements, err := open(ctx, in)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		cancel()
-		for range chunks { // until the resolver has closed it, and so accounted for the stream
-		}
-	}()
-	return sendStream(ctx, h, w, l, chunks)
-}
-
-// sendStream waits for the first chunk: until it is there the answer can still
-// be an error with its own status, unless that takes longer than KeepAlive.
-func sendStream[E streamed](ctx context.Context, h *handler, w http.ResponseWriter, l language, chunks <-chan E) error {
-	silence := time.NewTimer(h.cfg.KeepAlive)
-	defer silence.Stop()
-	out := newEventWriter(w, l)
+	defer elements.Close() // accounts for what was produced
+	out := newEventWriter[E](w, l, h.cfg.KeepAlive, cancel)
 	defer out.release()
-	select {
-	case chunk, ok := <-chunks:
-		switch {
-		case !ok && ctx.Err() != nil:
-			return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
-		case !ok:
-			return errors.New("the stream ended without a chunk")
-		case chunk.Failure() != nil:
-			return chunk.Failure()
-		}
-		setChannel(w.Header(), chunk.Channel())
-		if ended := out.chunk(ctx, chunk); ended {
-			return nil
-		}
-	case <-silence.C:
-		silence.Reset(h.cfg.KeepAlive)
-		out.comment()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
-	}
-	sendEvents(ctx, h.cfg.KeepAlive, out, chunks, silence)
-	return nil
+	return out.sendAll(ctx, elements)
 }
 
-// sendEvents sends all that follows the first chunk. What fails now becomes an
-// event: the head of the answer is out.
-func sendEvents[E streamed](ctx context.Context, keepAlive time.Duration, out *eventWriter, chunks <-chan E, silence *time.Timer) {
-	for {
-		if ended := ready(ctx, out, chunks); ended || !out.flush() {
-			return
-		}
-		select {
-		case chunk, ok := <-chunks:
-			if ended := received(ctx, out, chunk, ok); ended {
-				return
-			}
-		case <-silence.C:
-			// The timer runs through: it is not set anew for each chunk.
-			quiet := time.Since(out.last)
-			if quiet >= keepAlive {
-				out.comment()
-				quiet = 0
-			}
-			silence.Reset(keepAlive - quiet)
-		}
-	}
+// eventWriter collects events and writes them, and fills silence with comments.
+// It sends the head of the answer with the first of them.
+type eventWriter[E streamed] struct {
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	lang      language
+	keepAlive time.Duration
+	stop      func() // ends the wait for a stream whose client takes nothing
+
+	mu       sync.Mutex // against silence
+	silence  *time.Timer
+	buf      *bytes.Buffer // nil once released
+	last     time.Time     // of the last write
+	deadline time.Time     // of writes
+	head     bool
+	broken   bool // the client takes nothing
 }
 
-// ready adds all chunks that need no waiting, as one flush costs more than an
-// event. It says whether the stream has ended.
-func ready[E streamed](ctx context.Context, out *eventWriter, chunks <-chan E) (ended bool) {
-	for out.buf.Len() < flushSize {
-		select {
-		case chunk, ok := <-chunks:
-			if ended := received(ctx, out, chunk, ok); ended {
-				return true
-			}
-		default:
-			return false
-		}
-	}
-	return false
-}
-
-// received adds what was received from a channel, and says whether the stream
-// has ended with it. At the end everything is flushed.
-func received[E streamed](ctx context.Context, out *eventWriter, chunk E, ok bool) (ended bool) {
-	if !ok {
-		out.end(ctx)
-		return true
-	}
-	return out.chunk(ctx, chunk)
-}
-
-// eventWriter collects events and writes them. It sends the head of the answer
-// with the first of them.
-type eventWriter struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	buf  *bytes.Buffer
-	lang language
-	last time.Time // of the last write
-	head bool
-}
-
-func newEventWriter(w http.ResponseWriter, l language) *eventWriter {
+func newEventWriter[E streamed](w http.ResponseWriter, l language, keepAlive time.Duration, stop func()) *eventWriter[E] {
 	buf, _ := buffers.Get().(*bytes.Buffer)
-	return &eventWriter{w: w, rc: http.NewResponseController(w), buf: buf, lang: l}
+	e := &eventWriter[E]{
+		w: w, rc: http.NewResponseController(w), lang: l, keepAlive: keepAlive, stop: stop, buf: buf, last: time.Now(),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.silence = time.AfterFunc(keepAlive, e.comment)
+	return e
 }
 
-// release gives the buffer back, unless a huge chunk has swollen it.
-func (e *eventWriter) release() {
+// release ends the comments and gives the buffer back, unless a huge chunk has
+// swollen it.
+func (e *eventWriter[E]) release() {
 	const keep = 64 << 10
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.silence.Stop()
 	if e.buf.Cap() <= keep {
 		e.buf.Reset()
 		buffers.Put(e.buf)
 	}
+	e.buf = nil
 }
 
-// chunk adds a chunk, and says whether the stream has ended with it.
-func (e *eventWriter) chunk(ctx context.Context, c streamed) (ended bool) {
-	failure := c.Failure()
-	if failure != nil && c.Name() == "" {
-		e.fail(ctx, failure)
+// comment is called when it may have been silent for too long. The timer runs
+// through: it is not set anew for each chunk.
+func (e *eventWriter[E]) comment() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.buf == nil || e.broken {
+		return
+	}
+	quiet := time.Since(e.last)
+	if quiet >= e.keepAlive {
+		e.buf.WriteString(": keep-alive\n\n")
+		if !e.flush() {
+			e.stop()
+			return
+		}
+		quiet = 0
+	}
+	e.silence.Reset(e.keepAlive - quiet)
+}
+
+// sendAll sends a stream. Until its first element is there the answer can still be
+// an error with its own status, unless that takes longer than keepAlive. What
+// fails later becomes an event.
+func (e *eventWriter[E]) sendAll(ctx context.Context, elements feed[E]) error {
+	element := elements.Next()
+	if err := e.begin(ctx, element); err != nil {
+		return err
+	}
+	for ended := e.send(ctx, element, elements); !ended; {
+		ended = e.send(ctx, elements.Next(), elements)
+	}
+	return nil
+}
+
+// begin takes note of the first element. Its failure is an error with a status of
+// its own, as long as nothing was sent.
+func (e *eventWriter[E]) begin(ctx context.Context, first E) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var none E
+	switch {
+	case e.head:
+		return nil
+	case ctx.Err() != nil && (first == none || first.Failure() != nil):
+		return fmt.Errorf("wait for the first chunk: %w", ctx.Err())
+	case first == none:
+		return errors.New("the stream ended without a chunk")
+	case first.Failure() != nil:
+		return first.Failure()
+	}
+	setChannel(e.w.Header(), first.Channel())
+	setCache(e.w.Header(), first.CacheStatus())
+	return nil
+}
+
+// send writes an element together with all that need no waiting, as one flush
+// costs more than an event. It says whether the stream has ended.
+func (e *eventWriter[E]) send(ctx context.Context, element E, more feed[E]) (ended bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.broken {
 		return true
 	}
-	b, err := c.JSON()
+	for ok := true; ok; element, ok = more.Poll() {
+		if ended := e.add(ctx, element); ended {
+			e.flush()
+			return true
+		}
+		if e.buf.Len() >= flushSize {
+			break
+		}
+	}
+	return !e.flush()
+}
+
+// add adds an element, nil for the end, and says whether the stream has ended with
+// it.
+func (e *eventWriter[E]) add(ctx context.Context, element E) (ended bool) {
+	var none E
+	if element == none {
+		e.end(ctx)
+		return true
+	}
+	failure := element.Failure()
+	if failure != nil && element.Name() == "" {
+		if ctx.Err() != nil { // it is only an echo of that
+			e.end(ctx)
+		} else {
+			e.fail(ctx, failure)
+		}
+		return true
+	}
+	b, err := element.JSON()
 	if err != nil {
 		e.fail(ctx, err)
 		return true
 	}
-	e.event(c.Name(), b)
-	if failure != nil { // the event says so in the language's own words
-		e.flush()
-	}
-	return failure != nil
+	e.event(element.Name(), b)
+	return failure != nil // the event says so in the language's own words
 }
 
 // event adds a JSON value. Line breaks in it can only be white space, and would
 // end the event's line.
-func (e *eventWriter) event(name string, b []byte) {
+func (e *eventWriter[E]) event(name string, b []byte) {
 	if name != "" {
 		e.buf.WriteString("event: ")
 		e.buf.WriteString(name)
@@ -209,33 +230,29 @@ func (e *eventWriter) event(name string, b []byte) {
 	e.buf.WriteString("\n\n")
 }
 
-func (e *eventWriter) comment() { e.buf.WriteString(": keep-alive\n\n") }
-
 // end finishes a stream whose chunks have ended. If the request was cancelled
 // they ended too early.
-func (e *eventWriter) end(ctx context.Context) {
+func (e *eventWriter[E]) end(ctx context.Context) {
 	if ctx.Err() != nil {
 		e.fail(ctx, fmt.Errorf("stream: %w", context.Cause(ctx)))
 		return
 	}
 	if e.lang.done != "" {
-		e.buf.WriteString("data: " + e.lang.done + "\n\n")
+		e.event("", []byte(e.lang.done))
 	}
-	e.flush()
 }
 
 // fail ends the stream with an error event, and with nothing behind it.
-func (e *eventWriter) fail(ctx context.Context, err error) {
+func (e *eventWriter[E]) fail(ctx context.Context, err error) {
 	known, gone := explain(ctx, err)
 	if gone {
 		return
 	}
 	e.event(e.lang.fail(ctx, known))
-	e.flush()
 }
 
 // flush writes what was collected, and says whether the client took it.
-func (e *eventWriter) flush() bool {
+func (e *eventWriter[E]) flush() bool {
 	if e.buf.Len() == 0 {
 		return true
 	}
@@ -248,11 +265,16 @@ func (e *eventWriter) flush() bool {
 		e.w.WriteHeader(http.StatusOK)
 	}
 	e.last = time.Now()
-	_ = e.rc.SetWriteDeadline(e.last.Add(writeTimeout)) // a writer without deadlines is one in a test
+	if e.deadline.Sub(e.last) < writeTimeout {
+		// Set anew every second at most, for setting it costs as much as a small write.
+		e.deadline = e.last.Add(writeTimeout + time.Second)
+		_ = e.rc.SetWriteDeadline(e.deadline) // a writer without deadlines is one in a test
+	}
 	_, err := e.w.Write(e.buf.Bytes())
 	if err == nil {
 		err = e.rc.Flush()
 	}
 	e.buf.Reset()
-	return err == nil
+	e.broken = err != nil
+	return !e.broken
 }

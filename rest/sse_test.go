@@ -47,8 +47,35 @@ func rawChunk(s string) *models.ChatCompletionChunk {
 
 // send sends a stream as a handler does whose resolver gave the chunks.
 func send(ctx context.Context, w http.ResponseWriter, keepAlive time.Duration, chunks <-chan *models.ChatCompletionChunk) error {
-	h := &handler{cfg: Config{KeepAlive: keepAlive}}
-	return sendStream(ctx, h, w, openAI(), chunks)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	e := newEventWriter[*models.ChatCompletionChunk](w, openAI(), keepAlive, stop)
+	defer e.release()
+	return e.sendAll(ctx, received{ctx, chunks})
+}
+
+// received are chunks that come through a channel.
+type received struct {
+	ctx    context.Context //nolint:containedctx // the stream's
+	chunks <-chan *models.ChatCompletionChunk
+}
+
+func (r received) Next() *models.ChatCompletionChunk {
+	select {
+	case c := <-r.chunks:
+		return c
+	case <-r.ctx.Done():
+		return nil
+	}
+}
+
+func (r received) Poll() (*models.ChatCompletionChunk, bool) {
+	select {
+	case c := <-r.chunks:
+		return c, true
+	default:
+		return nil, false
+	}
 }
 
 func TestWaitingChunksGoOutTogether(t *testing.T) {
@@ -239,7 +266,7 @@ func TestStreamEndsWhenTheClientTakesNothing(t *testing.T) {
 }
 
 func TestHugeChunksDoNotStayInMemory(t *testing.T) {
-	e := newEventWriter(newWire(), openAI())
+	e := newEventWriter[*models.ChatCompletionChunk](newWire(), openAI(), time.Minute, func() {})
 	e.event("", bytes.Repeat([]byte("x"), 1<<20))
 	e.release()
 	for range 10 {
@@ -251,13 +278,10 @@ func TestHugeChunksDoNotStayInMemory(t *testing.T) {
 
 func BenchmarkChunk(b *testing.B) {
 	chunk := rawChunk(strings.Repeat("x", 180))
-	chunks := make(chan *models.ChatCompletionChunk, 1)
-	e := newEventWriter(discard{}, openAI())
+	e := newEventWriter[*models.ChatCompletionChunk](discard{}, openAI(), time.Minute, func() {})
 	b.ReportAllocs()
 	for b.Loop() {
-		chunks <- chunk
-		ready(b.Context(), e, chunks)
-		e.flush()
+		e.send(b.Context(), chunk, received{})
 	}
 }
 

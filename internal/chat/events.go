@@ -27,22 +27,29 @@ type Events struct {
 	ready     []*models.StreamEvent
 	usage     *models.Usage
 	channelID string
+	cache     *models.CacheStatus
 	sequence  int
 	done      bool
 }
 
 // Next waits for the next event and gives io.EOF after the last. A failure comes
 // as a last event with Err set.
-func (e *Events) Next() (*models.StreamEvent, error) {
+func (e *Events) Next() (*models.StreamEvent, error) { return e.next(e.stream.Next) }
+
+// Poll is [Events.Next] when that needs no waiting for the upstream, else it gives
+// nothing.
+func (e *Events) Poll() (*models.StreamEvent, error) { return e.next(e.stream.Poll) }
+
+func (e *Events) next(from func() (*models.ChatCompletionChunk, error)) (*models.StreamEvent, error) {
 	for len(e.ready) == 0 {
 		if e.done {
 			return nil, io.EOF
 		}
-		chunk, err := e.stream.Next()
+		chunk, err := from()
 		switch {
 		case errors.Is(err, io.EOF):
 			e.end()
-		case err != nil:
+		case err != nil || chunk == nil:
 			return nil, err
 		case chunk.Err != nil:
 			e.fail(chunk.Err)
@@ -52,7 +59,7 @@ func (e *Events) Next() (*models.StreamEvent, error) {
 	}
 	event := e.ready[0]
 	e.ready = e.ready[1:]
-	event.Sequence, event.ChannelID = e.sequence, e.channelID
+	event.Sequence, event.ChannelID, event.Cache = e.sequence, e.channelID, e.cache
 	e.sequence++
 	return event, nil
 }
@@ -67,7 +74,7 @@ func (e *Events) Close() error {
 // take translates a chunk. One that cannot be is the upstream's fault, and ends
 // the stream.
 func (e *Events) take(chunk *models.ChatCompletionChunk) {
-	e.channelID = chunk.ChannelID
+	e.channelID, e.cache = chunk.ChannelID, chunk.Cache
 	if chunk.Usage != nil {
 		e.usage = chunk.Usage
 	}

@@ -19,7 +19,8 @@ type Stream struct {
 
 	upstream providers.Stream
 	held     []*models.ChatCompletionChunk // finish chunks, until the usage is settled
-	ready    []*models.ChatCompletionChunk // to be handed out
+	ready    []*models.ChatCompletionChunk // to be handed out, from next on
+	next     int
 	sequence int
 	done     bool
 
@@ -33,7 +34,7 @@ type Stream struct {
 // after the other; after it there is no second upstream: a text must not be
 // begun twice.
 func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
-	for len(s.ready) == 0 {
+	for s.next == len(s.ready) {
 		switch {
 		case s.done:
 			return nil, io.EOF
@@ -43,14 +44,37 @@ func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
 			s.take(s.upstream.Next())
 		}
 	}
-	c := s.ready[0]
-	s.ready = s.ready[1:]
+	return s.hand(), nil
+}
+
+// Poll is [Stream.Next] when that needs no waiting for the upstream, else it gives
+// nothing.
+func (s *Stream) Poll() (*models.ChatCompletionChunk, error) {
+	for s.next == len(s.ready) {
+		if s.done {
+			return nil, io.EOF
+		}
+		if up, ok := s.upstream.(interface{ Ready() bool }); !ok || !up.Ready() {
+			return nil, nil //nolint:nilnil // nothing yet, and nothing wrong
+		}
+		s.take(s.upstream.Next())
+	}
+	return s.hand(), nil
+}
+
+// hand hands out a chunk that is ready.
+func (s *Stream) hand() *models.ChatCompletionChunk {
+	c := s.ready[s.next]
+	s.ready[s.next] = nil
+	if s.next++; s.next == len(s.ready) {
+		s.ready, s.next = s.ready[:0], 0
+	}
 	c.Sequence = s.sequence
 	s.sequence++
 	if s.keepAt != nil {
 		s.keep(c)
 	}
-	return c, nil
+	return c
 }
 
 // keep collects the answer for those who ask the same later. One that fails or
@@ -74,7 +98,7 @@ func (s *Stream) keep(c *models.ChatCompletionChunk) {
 // was produced. For a key that asks for it, the upstream may finish first, in the
 // background and within bounds.
 func (s *Stream) Close() error {
-	s.ready, s.keepAt = nil, nil
+	s.ready, s.next, s.keepAt = nil, 0, nil
 	if s.done {
 		return nil
 	}
@@ -200,7 +224,7 @@ func (s *Stream) breakOff(err error) {
 // fail ends the stream with a failure that the client sees.
 func (s *Stream) fail(err error) {
 	e, _ := models.AsError(s.job.end(err))
-	if s.sequence > 0 || len(s.ready) > 0 {
+	if s.sequence > 0 || s.next < len(s.ready) {
 		final := *e
 		final.Final = true // part of the answer is out: a retry would begin another
 		e = &final
