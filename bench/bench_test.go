@@ -168,9 +168,9 @@ func TestLostChunk(t *testing.T) {
 	}
 	defer c.close()
 	n := 0
-	_, err = c.stream(request("", completion("", 10, time.Millisecond)), func() {
+	_, err = c.stream(request("", completion(10, time.Millisecond)), func() {
 		if n++; n == 5 {
-			_ = c.Conn.Close()
+			_ = c.Close()
 		}
 	})
 	if err == nil || n > 9 {

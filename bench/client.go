@@ -35,13 +35,12 @@ func dial(ctx context.Context, url string) (*conn, error) {
 func (c *conn) close() { _ = c.Close() }
 
 // completion is a request's body. With chunks it asks for a stream.
-func completion(pad string, chunks int, interval time.Duration) string {
+func completion(chunks int, interval time.Duration) string {
 	var more string
 	if chunks > 0 {
 		more = fmt.Sprintf(`,"stream":true,"stream_options":{"include_usage":true},"x_chunks":%d,"x_interval_us":%d`, chunks, interval.Microseconds())
 	}
-	return `{"model":"bench","messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"Say something about foxes and dogs.` +
-		pad + `"}],"temperature":0.7,"max_tokens":256` + more + `}`
+	return `{"model":"bench","messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"Say something about foxes and dogs."}],"temperature":0.7,"max_tokens":256` + more + `}`
 }
 
 // request is what goes over the wire.

@@ -106,7 +106,7 @@ func (b *bench) run(ctx context.Context, size growth) (err error) {
 	return b.checkLedger(ctx)
 }
 
-func (b *bench) request() []byte { return request(b.backend.key, completion("", 0, 0)) }
+func (b *bench) request() []byte { return request(b.backend.key, completion(0, 0)) }
 
 func (b *bench) measureWhole(ctx context.Context) error {
 	targets := []*process{b.proxy, b.gateway.process}

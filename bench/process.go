@@ -129,7 +129,7 @@ func (p *process) files() int {
 }
 
 func (p *process) proc(file string) string {
-	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), file)
+	return "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/" + file
 }
 
 // pause waits, unless ctx ends before.

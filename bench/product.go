@@ -41,7 +41,7 @@ type backend struct {
 // build makes the gateway.
 func build(ctx context.Context, dir string) (string, error) {
 	program := filepath.Join(dir, "coai")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/coaidev/coai/cmd/coai")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/coaidev/coai/cmd/coai") //nolint:gosec // into a directory of our own
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
 	}
@@ -90,7 +90,7 @@ func servers(ctx context.Context, dir, database, redis string) (*backend, error)
 // what a client needs: a channel to the upstream, a key, and a plan that lets the
 // load through.
 func gateway(ctx context.Context, program string, b *backend, upstreamURL string, g growth) (*product, error) {
-	cmd := exec.Command(program, "serve") //nolint:gosec,noctx // what -coai names; it is stopped by stop
+	cmd := exec.Command(program, "serve") //nolint:noctx // what -coai names; it is stopped by stop
 	cmd.Stderr = os.Stderr
 	cmd.Env = []string{
 		"COAI_ADDR=127.0.0.1:0", "COAI_DATA_DIR=" + b.dir, "COAI_BOOTSTRAP_ADMIN_KEY=" + adminKey,
@@ -164,7 +164,7 @@ func (p *product) furnish(ctx context.Context, upstreamURL string, g growth) (ke
 		return "", fmt.Errorf("raise the plan: %s", plan.Errors)
 	}
 	// A key's plan and channels of another process come within a second.
-	body := request(made.Secret, completion("", 0, 0))
+	body := request(made.Secret, completion(0, 0))
 	if !settled(ctx, 30*time.Second, func() bool {
 		c, err := dial(ctx, p.url)
 		if err != nil {

@@ -23,7 +23,7 @@ func streams(ctx context.Context, to *process, key string, load streamLoad, d ti
 	interval := time.Second / time.Duration(load.rate)
 	ramp := max(time.Second, time.Duration(load.count)*time.Millisecond)
 	chunks := int((ramp+d)/interval) + 1
-	body := request(key, completion("", chunks, interval))
+	body := request(key, completion(chunks, interval))
 	var out streamed
 	var mu sync.Mutex
 	var seen atomic.Int64

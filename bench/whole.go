@@ -11,12 +11,18 @@ import (
 // closed lets clients ask one whole completion after the other, and gives the
 // requests and the processor time of the process that answers.
 func closed(ctx context.Context, to *process, request []byte, clients int, d time.Duration) (perSecond, cpuMicros float64, err error) {
-	conns := make([]*conn, clients)
-	for i := range conns {
-		if conns[i], err = dial(ctx, to.url); err != nil {
+	conns := make([]*conn, 0, clients)
+	defer func() {
+		for _, c := range conns {
+			c.close()
+		}
+	}()
+	for range clients {
+		c, err := dial(ctx, to.url)
+		if err != nil {
 			return 0, 0, err
 		}
-		defer conns[i].close()
+		conns = append(conns, c)
 	}
 	var n atomic.Int64
 	var group sync.WaitGroup

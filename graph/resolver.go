@@ -54,7 +54,7 @@ func (r *Resolver) Subscription() generated.SubscriptionResolver { return subscr
 func (r *Resolver) User() generated.UserResolver { return user{r} }
 
 // ApiKey resolves a key's fields that are not columns.
-func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive,staticcheck // gqlgen spells it so
+func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive // gqlgen spells it so
 
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {

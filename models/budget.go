@@ -84,13 +84,16 @@ type BudgetsInput struct {
 
 // Limits are the limits to set, by period, where nil takes one away.
 func (in *BudgetsInput) Limits() map[Period]*Nanos {
-	limits := map[Period]*Nanos{}
+	limits := make(map[Period]*Nanos)
 	if in == nil {
 		return limits
 	}
-	for period, f := range map[Period]graphql.Omittable[*Nanos]{PeriodDay: in.Daily, PeriodMonth: in.Monthly, PeriodTotal: in.Total} {
-		if v, ok := f.ValueOK(); ok {
-			limits[period] = v
+	for _, f := range []struct {
+		period Period
+		v      graphql.Omittable[*Nanos]
+	}{{PeriodDay, in.Daily}, {PeriodMonth, in.Monthly}, {PeriodTotal, in.Total}} {
+		if v, ok := f.v.ValueOK(); ok {
+			limits[f.period] = v
 		}
 	}
 	return limits

@@ -32,18 +32,16 @@ func ChannelQuirks() []ChannelQuirk {
 func (s *ChannelSettings) Has(q ChannelQuirk) bool { return slices.Contains(s.Quirks, q) }
 
 func (s *ChannelSettings) validateQuirks() error {
-	seen := map[ChannelQuirk]bool{}
 	for i, q := range s.Quirks {
 		at := indexed("settings.quirks", i)
 		switch {
 		case !slices.Contains(ChannelQuirks(), q):
 			return Invalid(at, "'%s' must be one of %s; got '%s'.", at, oneOf(ChannelQuirks()), clip(string(q), 40))
-		case seen[q]:
+		case slices.Contains(s.Quirks[:i], q):
 			return Invalid(at, "'%s' repeats '%s'.", at, q)
 		}
-		seen[q] = true
 	}
-	if seen[QuirkMaxTokens] && seen[QuirkMaxCompletionTokens] {
+	if s.Has(QuirkMaxTokens) && s.Has(QuirkMaxCompletionTokens) {
 		return Invalid("settings.quirks", "'settings.quirks' must have one of max_tokens and max_completion_tokens, not both.")
 	}
 	return nil

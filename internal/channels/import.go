@@ -160,7 +160,7 @@ func cataloguePricing(name string, raw json.RawMessage) (p *models.Pricing, reas
 func ptrTo(n *models.Nanos) **models.Nanos { return &n }
 
 // plainNumber bounds what is given to [big.Rat], whose memory an exponent could fill.
-var plainNumber = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$`) //nolint:gochecknoglobals // a constant
+var plainNumber = regexp.MustCompile(`^-?[0-9]{1,30}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$`)
 
 // exactNanos is a catalogue's amount of dollars for so many units. LiteLLM
 // writes some numbers as strings.

@@ -44,7 +44,7 @@ func newAnswers(maxBytes int64) answers {
 	}
 	return answers{otter.Must(&otter.Options[cacheKey, *cached]{
 		MaximumWeight:    uint64(maxBytes),
-		Weigher:          func(_ cacheKey, c *cached) uint32 { return uint32(c.size) }, //nolint:gosec // at most maxCached and a little
+		Weigher:          func(_ cacheKey, c *cached) uint32 { return uint32(c.size) }, // at most maxCached and a little
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *cached]) time.Duration { return e.Value.ttl }),
 	})}
 }

@@ -125,7 +125,7 @@ func (j *job) finishWhole(c *models.ChatCompletion) error {
 		return err
 	}
 	raw = j.rename(raw)
-	if raw, err = j.read.withUsage(raw, "usage"); err != nil {
+	if raw, err = j.read.withUsage(raw); err != nil {
 		internal, _ := models.AsError(err) // settled: no other channel may be asked
 		return internal
 	}

@@ -40,7 +40,7 @@ type series struct {
 
 func (m *measure) with(s series) metric.MeasurementOption {
 	if set, ok := m.sets.Load(s); ok {
-		return set.(metric.MeasurementOption) //nolint:forcetypeassert,errcheck // there is nothing else in it
+		return set.(metric.MeasurementOption) // there is nothing else in it
 	}
 	var list []attribute.KeyValue
 	for _, a := range []struct{ key, value string }{
@@ -52,7 +52,7 @@ func (m *measure) with(s series) metric.MeasurementOption {
 		}
 	}
 	set, _ := m.sets.LoadOrStore(s, metric.WithAttributeSet(attribute.NewSet(list...)))
-	return set.(metric.MeasurementOption) //nolint:forcetypeassert,errcheck // as above
+	return set.(metric.MeasurementOption)
 }
 
 func newMeasure(t Telemetry) *measure {

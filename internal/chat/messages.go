@@ -74,8 +74,8 @@ func (s *Service) message(v *models.Viewer, in *models.CreateMessageInput) (*mod
 	// Clients must give a number and give what Claude can write. A model that can
 	// write less never reaches it; some upstreams would refuse it.
 	if route, err := s.channels.Plan(v, in.Model); err == nil && translated.MaxCompletionTokens != nil {
-		if most := route.Model.MaxOutputTokens; most != nil && int64(*most) < int64(*translated.MaxCompletionTokens) {
-			n := int(*most)
+		if most := route.Model.MaxOutputTokens; most != nil && *most < *translated.MaxCompletionTokens {
+			n := *most
 			translated.MaxCompletionTokens = &n
 		}
 	}

@@ -182,7 +182,7 @@ func (r *reading) takeUsage(u gjson.Result) {
 
 // withUsage writes the settled usage into a JSON object, keeping the fields of
 // the upstream's own that are not ours.
-func (r *reading) withUsage(raw []byte, path string) ([]byte, error) {
+func (r *reading) withUsage(raw []byte) ([]byte, error) {
 	value, err := json.Marshal(r.usage)
 	if err == nil && r.rawUsage != "" {
 		merged := []byte(r.rawUsage)
@@ -200,8 +200,8 @@ func (r *reading) withUsage(raw []byte, path string) ([]byte, error) {
 		}
 		value = merged
 	}
-	if err == nil && gjson.GetBytes(raw, path).Raw != string(value) {
-		raw, err = sjson.SetRawBytes(raw, path, value)
+	if err == nil && gjson.GetBytes(raw, "usage").Raw != string(value) {
+		raw, err = sjson.SetRawBytes(raw, "usage", value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write usage: %w", err)
@@ -221,5 +221,5 @@ func (r *reading) usageChunk(j *job) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write usage chunk: %w", err)
 	}
-	return r.withUsage(j.rename(raw), "usage")
+	return r.withUsage(j.rename(raw))
 }

@@ -116,9 +116,9 @@ func (r *reading) priced(raw []byte, e providers.Endpoint) ([]byte, error) {
 	var err error
 	switch e {
 	case providers.Completions:
-		return r.withUsage(raw, "usage")
+		return r.withUsage(raw)
 	case providers.Embeddings:
-		if raw, err = r.withUsage(raw, "usage"); err == nil {
+		if raw, err = r.withUsage(raw); err == nil {
 			raw, err = sjson.DeleteBytes(raw, "usage.completion_tokens")
 		}
 	case providers.Responses, providers.Images, providers.Speech, providers.Transcriptions, providers.Messages, providers.Moderations:

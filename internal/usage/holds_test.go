@@ -35,7 +35,7 @@ func open(t *testing.T, db *storage.DB) *usage.Ledger {
 
 func limit(t *testing.T, db *storage.DB, o budgets.Owner, period models.Period, amount models.Nanos, now time.Time) {
 	t.Helper()
-	limits := map[models.Period]*models.Nanos{}
+	limits := make(map[models.Period]*models.Nanos)
 	limits[period] = &amount
 	err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		return budgets.Set(ctx, tx, db.Dialect(), o, limits, now)

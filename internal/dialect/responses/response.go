@@ -132,7 +132,7 @@ func newObject(in *models.CreateResponseInput, id string, created time.Time) *ob
 		o.Reasoning = reasoning{Effort: text(r.Get("effort")), Summary: text(r.Get("summary"))}
 	}
 	if choice := dialect.Of("", in.ToolChoice); choice.Given() {
-		o.ToolChoice = models.JSON(in.ToolChoice)
+		o.ToolChoice = in.ToolChoice
 	}
 	gjson.ParseBytes(in.Tools).ForEach(func(_, tool gjson.Result) bool {
 		raw := models.JSON(tool.Raw)

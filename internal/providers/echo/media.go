@@ -77,7 +77,7 @@ func embeddings(call providers.Call) (*providers.Reply, error) {
 }
 
 func vector(text string, dimensions int) []float32 {
-	random := rand.New(rand.NewPCG(seed(text), 0)) //nolint:gosec // repeatable on purpose
+	random := rand.New(rand.NewPCG(seed(text), 0)) // repeatable on purpose
 	v := make([]float32, dimensions)
 	sum := 0.0
 	for i := range v {
@@ -126,16 +126,16 @@ func images(call providers.Call) (*providers.Reply, error) {
 
 // speech is a WAV file of 10 ms for each character: a tone. It is WAV whatever
 // format was asked for.
-func speech(call providers.Call) (*providers.Reply, error) {
+func speech(call providers.Call) *providers.Reply {
 	input := gjson.GetBytes(call.Body, "input").Str
 	wav := tone(min(len([]rune(input)), maxSpoken)*samplesPerRune, seed(input))
 	if !call.Stream {
-		return bytesReply("audio/wav", wav), nil
+		return bytesReply("audio/wav", wav)
 	}
 	used := tokens.Count(input)
 	out := fmt.Appendf(nil, "data: {\"type\":\"speech.audio.delta\",\"audio\":%q}\n\n", base64.StdEncoding.EncodeToString(wav))
 	out = fmt.Appendf(out, "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":%d,\"output_tokens\":%d,\"total_tokens\":%d}}\n\n", used, 1, used+1)
-	return bytesReply("text/event-stream", out), nil
+	return bytesReply("text/event-stream", out)
 }
 
 // tone is a WAV file of 8-bit samples, whose pitch follows from the hash.
@@ -143,12 +143,12 @@ func speech(call providers.Call) (*providers.Reply, error) {
 func tone(samples int, hash uint64) []byte {
 	const header, formatSize, pcm, mono, bits = 36, 16, 1, 1, 8
 	le := binary.LittleEndian
-	out := append([]byte("RIFF"), le.AppendUint32(nil, uint32(header+samples))...) //nolint:gosec // at most 4096 characters
+	out := append([]byte("RIFF"), le.AppendUint32(nil, uint32(header+samples))...) // at most 4096 characters
 	out = le.AppendUint32(append(out, "WAVEfmt "...), formatSize)
 	out = le.AppendUint16(le.AppendUint16(out, pcm), mono)
 	out = le.AppendUint32(le.AppendUint32(out, sampleRate), sampleRate)
 	out = le.AppendUint16(le.AppendUint16(out, 1), bits)
-	out = le.AppendUint32(append(out, "data"...), uint32(samples)) //nolint:gosec // as above
+	out = le.AppendUint32(append(out, "data"...), uint32(samples))
 	pitch := 200 + float64(hash%400)
 	for i := range samples {
 		out = append(out, byte(128+64*math.Sin(2*math.Pi*pitch*float64(i)/sampleRate)))

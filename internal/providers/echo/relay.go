@@ -54,13 +54,13 @@ func (p *Provider) Relay(ctx context.Context, call providers.Call) (*providers.R
 		return nil, err
 	}
 	var reply *providers.Reply
-	switch call.Endpoint {
+	switch call.Endpoint { //nolint:exhaustive // the others are answered or refused above
 	case providers.Embeddings:
 		reply, err = embeddings(call)
 	case providers.Images:
 		reply, err = images(call)
 	case providers.Speech:
-		reply, err = speech(call)
+		reply = speech(call)
 	default:
 		reply, err = moderation(call)
 	}

@@ -167,7 +167,7 @@ func TestEntraFailures(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, bad := range []string{"", "entra:tenant-1", "entra:t:c:", "entra:t::s"} {
-		if _, err := openai.NewAzure(openai.AzureConfig{Config: openai.Config{BaseURL: "http://127.0.0.1:1", APIKey: bad}}, http.DefaultClient); err == nil {
+		if _, err := openai.NewAzure(openai.AzureConfig{Config: openai.Config{BaseURL: "http://127.0.0.1:1", APIKey: bad}}, &http.Client{}); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}

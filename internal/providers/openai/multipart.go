@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
-	"net/textproto"
 )
 
 // withModelPart copies a form and gives its model the upstream's name. All else
@@ -37,7 +36,7 @@ func withModelPart(body []byte, boundary, model string) (out []byte, contentType
 			}
 			continue
 		}
-		to, err := w.CreatePart(textproto.MIMEHeader(part.Header))
+		to, err := w.CreatePart(part.Header)
 		if err == nil {
 			_, err = io.Copy(to, part)
 		}

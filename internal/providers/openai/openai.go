@@ -87,6 +87,9 @@ func newProvider(q Quirks) *Provider {
 	return &Provider{typed: typedFields(), quirks: q, serves: map[providers.Endpoint]bool{
 		providers.Embeddings: true, providers.Completions: true, providers.Images: true,
 		providers.Speech: true, providers.Transcriptions: true,
+		// Of these it depends on who the upstream is.
+		providers.Responses: false, providers.Moderations: false,
+		providers.Messages: false, // Anthropic's own
 	}}
 }
 

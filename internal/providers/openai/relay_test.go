@@ -208,7 +208,7 @@ func TestRelayFailures(t *testing.T) {
 		_, err := p.Relay(t.Context(), providers.Call{Endpoint: e, Body: []byte("{}")})
 		wantClass(t, err, providers.NoModel)
 	}
-	if !openai.New(openai.Config{BaseURL: "https://api.openai.com/v1"}, http.DefaultClient).Serves(providers.Responses) {
+	if !openai.New(openai.Config{BaseURL: "https://api.openai.com/v1"}, &http.Client{}).Serves(providers.Responses) {
 		t.Error("OpenAI itself serves responses")
 	}
 }
