@@ -23,11 +23,13 @@ type writer interface {
 type Events struct {
 	stream *Stream
 	writer writer
+	native *Relayed // instead of both: the upstream's own events
 
 	ready     []*models.StreamEvent
 	usage     *models.Usage
 	channelID string
 	sequence  int
+	began     bool // of native: the channels were asked
 	done      bool
 }
 
@@ -37,6 +39,10 @@ func (e *Events) Next() (*models.StreamEvent, error) {
 	for len(e.ready) == 0 {
 		if e.done {
 			return nil, io.EOF
+		}
+		if e.native != nil {
+			e.pass()
+			continue
 		}
 		chunk, err := e.stream.Next()
 		switch {
@@ -61,6 +67,9 @@ func (e *Events) Next() (*models.StreamEvent, error) {
 // produced.
 func (e *Events) Close() error {
 	e.ready, e.done = nil, true
+	if e.native != nil {
+		return e.native.Close()
+	}
 	return e.stream.Close()
 }
 

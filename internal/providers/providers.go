@@ -77,6 +77,7 @@ type Call struct {
 	ContentType string // of Body: application/json, or multipart/form-data with its boundary
 	Body        []byte // as the client sent it, and checked; do not change it
 	Stream      bool   // the client asked for events
+	Beta        string // of Messages: what the client asks for by an Anthropic-Beta header
 }
 
 // Reply is the answer to a [Call].
