@@ -288,3 +288,68 @@ func TestNativeResponses(t *testing.T) {
 		}
 	})
 }
+
+// What the endpoints beside chat can produce is held while they do.
+func TestHoldsOfEndpoints(t *testing.T) {
+	coaitest.Each(t, func(t *testing.T, b coaitest.Backends) {
+		p := coaitest.Start(t, b)
+		arrived, release := make(chan struct{}), make(chan struct{})
+		slowly := func(contentType, body string) coaitest.Reply {
+			return func(w http.ResponseWriter, c *coaitest.Call) {
+				arrived <- struct{}{}
+				<-release
+				coaitest.Status(200, contentType, body)(w, c)
+			}
+		}
+		up := coaitest.NewUpstream(t)
+		p.Channel(up, nil)
+		for name, c := range map[string]struct {
+			pricing string
+			budget  int // dollars, for two
+			path    string
+			body    object
+			reply   coaitest.Reply
+			spent   models.Nanos
+		}{
+			"images": {
+				`prompt: "0", completion: "0", image: "10"`, 40, "/v1/images/generations", object{"prompt": "A dot", "n": 2},
+				slowly("application/json", `{"created":1,"data":[{"b64_json":"AA=="},{"b64_json":"AA=="}]}`), 40 * models.Dollar,
+			},
+			"speech": {
+				`prompt: "0", completion: "0", perCharacter: "2"`, 20, "/v1/audio/speech", object{"input": "Hello", "voice": "alloy"},
+				slowly("audio/mpeg", "sound"), 20 * models.Dollar,
+			},
+			"requests": {
+				`prompt: "0", completion: "1000000", perRequest: "3"`, 6, "/v1/embeddings", object{"input": "Hello"},
+				slowly("application/json", `{"object":"list","data":[{"embedding":[1]}],"usage":{"prompt_tokens":1,"total_tokens":1}}`), 6 * models.Dollar,
+			},
+		} {
+			setPricing(t, p, c.pricing)
+			up.Then(c.reply)
+			key := p.UserKey(object{"name": name, "budgets": object{"total": c.budget}})
+			in := object{"model": "gpt-test"}
+			for k, v := range c.body {
+				in[k] = v
+			}
+			done := make(chan int, 2)
+			for range 2 {
+				go func() { done <- p.Do("POST", c.path, key, in).Status }()
+				<-arrived
+			}
+			if res := p.Do("POST", c.path, key, in); res.Status != http.StatusTooManyRequests || res.Error(t).Code != "budget_exceeded" {
+				t.Errorf("%s: the third gets %d %s", name, res.Status, res.Body)
+			}
+			release <- struct{}{}
+			release <- struct{}{}
+			for range 2 {
+				if status := <-done; status != http.StatusOK {
+					t.Errorf("%s: %d", name, status)
+				}
+			}
+			coaitest.Eventually(t, name+" are settled", func() bool {
+				b := keyBudgets(t, p, name)[0]
+				return b.Held.Amount == 0 && b.Spent.Amount == c.spent
+			})
+		}
+	})
+}

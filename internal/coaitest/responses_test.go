@@ -320,7 +320,7 @@ func TestResponsesErrors(t *testing.T) {
 }
 
 func TestResponsesStreamsThatBreak(t *testing.T) {
-	p := coaitest.Start(t, coaitest.Backends{})
+	p := coaitest.Start(t, coaitest.Backends{}, "COAI_UPSTREAM_RETRIES=0")
 	key := p.UserKey(nil)
 	up := coaitest.NewUpstream(t, coaitest.Events(coaitest.FirstChunk, coaitest.Chunk("Hello")))
 	p.Channel(up, nil)
