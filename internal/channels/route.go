@@ -131,7 +131,7 @@ func (p *Route) spend(a *Attempt) (again bool) {
 			p.Cooldown = sooner(p.Cooldown, until.Sub(p.now()))
 		}
 		return len(a.upstream.credentials) > 1
-	case providers.NoModel, providers.Malformed:
+	case providers.NoModel, providers.Malformed, providers.Unusable:
 		p.useless = append(p.useless, a.upstream)
 	case providers.Unavailable, providers.Rejected, providers.Timeout, providers.Canceled:
 	}

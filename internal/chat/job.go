@@ -323,7 +323,7 @@ func public(err error) *models.Error {
 		out.Message = "The upstream is over its limit. Try again later."
 	case providers.Timeout:
 		out.Code = models.CodeUpstreamTimeout
-	case providers.Unavailable, providers.Credential, providers.NoModel, providers.Malformed, providers.Canceled:
+	case providers.Unavailable, providers.Credential, providers.NoModel, providers.Malformed, providers.Unusable, providers.Canceled:
 		out.Code = models.CodeUpstreamError
 	}
 	return out

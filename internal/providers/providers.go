@@ -100,6 +100,7 @@ const (
 	NoModel                  // the upstream does not know the model: try elsewhere
 	Timeout                  // silence for too long: try elsewhere, counts against the channel
 	Malformed                // the answer is not in the upstream's own language: try elsewhere, counts against the channel
+	Unusable                 // the model answered this request with what is no answer: try elsewhere, is no failure of the channel
 	Canceled                 // our own context ended
 )
 
@@ -137,7 +138,7 @@ func (e *Error) Blames() bool {
 	switch e.Class {
 	case Unavailable, Credential, Timeout, Malformed:
 		return true
-	case Rejected, RateLimited, NoModel, Canceled:
+	case Rejected, RateLimited, NoModel, Unusable, Canceled:
 	}
 	return false
 }
