@@ -20,8 +20,10 @@ type CreateMessageInput struct {
 	Metadata      JSON     `json:"metadata,omitempty"`      // user_id
 	Stream        *bool    `json:"stream,omitempty"`
 
-	// Raw is the request as a REST client sent it.
-	Raw []byte `json:"-"`
+	// Raw is the request as a REST client sent it, and Beta its Anthropic-Beta
+	// header: both are for upstreams that speak the language.
+	Raw  []byte `json:"-"`
+	Beta string `json:"-"`
 }
 
 // Streams says whether the client asked for a stream.

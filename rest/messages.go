@@ -13,7 +13,10 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
-const messagesPath = "/v1/messages"
+const (
+	messagesPath = "/v1/messages"
+	maxBeta      = 4096 // bytes of the header
+)
 
 // createMessage answers in Anthropic's language, whole or as a stream.
 // https://docs.anthropic.com/en/api/messages
@@ -60,7 +63,10 @@ func (h *handler) readMessage(w http.ResponseWriter, r *http.Request) (models.Cr
 	if len(body) == 0 {
 		return in, emptyBody()
 	}
-	in.Raw = body
+	in.Raw, in.Beta = body, strings.Join(r.Header.Values("Anthropic-Beta"), ",")
+	if len(in.Beta) > maxBeta {
+		return in, models.Invalid("anthropic-beta", "The header Anthropic-Beta must have at most %d bytes.", maxBeta)
+	}
 	return in, unmarshal(body, &in, passUnknown)
 }
 

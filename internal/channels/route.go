@@ -73,6 +73,25 @@ func (p *Route) Sticky() bool { return p.route != nil && p.route.strategy == mod
 // to the same channel, as long as it answers.
 func (p *Route) Stick(prompt uint64) { p.affinity = mix(p.affinity ^ prompt) }
 
+// AllServe says whether there are channels to ask, and each of them can be asked
+// by the function's word, even if not now.
+func (p *Route) AllServe(serves func(providers.Provider) bool) bool {
+	some := false
+	for _, t := range p.route.tiers {
+		for i := range t.seats {
+			u := t.seats[i].upstream
+			if u.broken != "" || len(u.credentials) == 0 || !p.opens(u) {
+				continue
+			}
+			if !serves(u.credentials[0].provider) {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
+}
+
 // Next gives the next channel to ask, or nil when nobody is left. Channels that
 // rest after failures, or are at a limit, are passed over. A channel whose
 // credential was refused or limited is asked with its next one first. Every
@@ -112,7 +131,7 @@ func (p *Route) spend(a *Attempt) (again bool) {
 			p.Cooldown = sooner(p.Cooldown, until.Sub(p.now()))
 		}
 		return len(a.upstream.credentials) > 1
-	case providers.NoModel, providers.Malformed:
+	case providers.NoModel, providers.Malformed, providers.Unusable:
 		p.useless = append(p.useless, a.upstream)
 	case providers.Unavailable, providers.Rejected, providers.Timeout, providers.Canceled:
 	}

@@ -41,6 +41,8 @@ func (s *Service) CreateTextCompletion(ctx context.Context, v *models.Viewer, in
 		call.Stream, call.WantsUsage = in.Streams(), in.WantsUsage()
 		call.Body, err = requestBody(in, in.Raw, in.Extra)
 		texts, n := in.Prompts()
+		answers := choices(&in) * max(len(texts), 1)
+		call.MaxOutput, call.N = in.MaxTokens, &answers
 		call.Count = func() int64 { return n + countAll(texts) }
 		call.Mend = wants("choices")
 		call.Translate = func(p providers.Provider) providers.Relayer { return &byChat{Provider: p, in: &in} }
@@ -56,7 +58,7 @@ func (s *Service) CreateTextCompletion(ctx context.Context, v *models.Viewer, in
 func (s *Service) CreateImage(ctx context.Context, v *models.Viewer, in models.CreateImageInput) (*models.CreateImagePayload, error) {
 	a, err := s.answer(ctx, v, in.Validate, func(call *RelayCall) (err error) {
 		call.Endpoint, call.Operation, call.Model = providers.Images, models.OperationImage, in.Model
-		call.Stream = in.Streams()
+		call.Stream, call.N = in.Streams(), in.N
 		call.Body, err = requestBody(in, in.Raw, in.Extra)
 		call.Count = func() int64 { return tokens.Count(in.Prompt) }
 		call.Mend = wants("data")
@@ -177,6 +179,17 @@ func wants(member string) func([]byte) ([]byte, error) {
 		}
 		return raw, nil
 	}
+}
+
+// choices are how many completions are made of each prompt.
+func choices(in *models.CreateTextCompletionInput) int {
+	n := 1
+	for _, asked := range []*int{in.N, in.BestOf} {
+		if asked != nil {
+			n = max(n, *asked)
+		}
+	}
+	return n
 }
 
 func countAll(texts []string) int64 {

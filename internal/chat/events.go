@@ -23,12 +23,14 @@ type writer interface {
 type Events struct {
 	stream *Stream
 	writer writer
+	native *Relayed // instead of both: the upstream's own events
 
 	ready     []*models.StreamEvent
 	usage     *models.Usage
 	channelID string
 	cache     *models.CacheStatus
 	sequence  int
+	began     bool // of native: the channels were asked
 	done      bool
 }
 
@@ -38,12 +40,21 @@ func (e *Events) Next() (*models.StreamEvent, error) { return e.next(e.stream.Ne
 
 // Poll is [Events.Next] when that needs no waiting for the upstream, else it gives
 // nothing.
-func (e *Events) Poll() (*models.StreamEvent, error) { return e.next(e.stream.Poll) }
+func (e *Events) Poll() (*models.StreamEvent, error) {
+	if e.native != nil && len(e.ready) == 0 && !e.done {
+		return nil, nil //nolint:nilnil // nothing yet, and nothing wrong
+	}
+	return e.next(e.stream.Poll)
+}
 
 func (e *Events) next(from func() (*models.ChatCompletionChunk, error)) (*models.StreamEvent, error) {
 	for len(e.ready) == 0 {
 		if e.done {
 			return nil, io.EOF
+		}
+		if e.native != nil {
+			e.pass()
+			continue
 		}
 		chunk, err := from()
 		switch {
@@ -68,6 +79,9 @@ func (e *Events) next(from func() (*models.ChatCompletionChunk, error)) (*models
 // produced.
 func (e *Events) Close() error {
 	e.ready, e.done = nil, true
+	if e.native != nil {
+		return e.native.Close()
+	}
 	return e.stream.Close()
 }
 

@@ -109,7 +109,7 @@ func (j *job) begin(a *channels.Attempt) error {
 	j.fill(rough)
 	j.record.EstimatedPromptTokens = rough.PromptTokens
 	if j.record.Metered = j.viewer.Metered; j.record.Metered {
-		j.record.Held = usage.HoldFor(j.pricing, rough.PromptTokens, maxOutput(j.in, j.route.Model))
+		j.record.Held = usage.HoldFor(j.pricing, j.most(rough.PromptTokens))
 	}
 	if err := j.s.ledger.Begin(j.ctx, j.record); err != nil {
 		a.Done(context.Canceled, 0)
@@ -323,7 +323,7 @@ func public(err error) *models.Error {
 		out.Message = "The upstream is over its limit. Try again later."
 	case providers.Timeout:
 		out.Code = models.CodeUpstreamTimeout
-	case providers.Unavailable, providers.Credential, providers.NoModel, providers.Malformed, providers.Canceled:
+	case providers.Unavailable, providers.Credential, providers.NoModel, providers.Malformed, providers.Unusable, providers.Canceled:
 		out.Code = models.CodeUpstreamError
 	}
 	return out

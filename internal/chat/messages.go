@@ -4,14 +4,26 @@ import (
 	"context"
 
 	"github.com/coaidev/coai/internal/dialect/messages"
+	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/tokens"
 	"github.com/coaidev/coai/models"
 )
 
 // CreateMessage answers a request in Anthropic's language in one piece, by any
-// channel: it is a chat completion underneath, and its errors are those of
-// [Service.Complete]. Scope: chat.
+// channel. Where all channels of the model speak the language a REST client's
+// bytes are passed on, see [Service.native]; else it is a chat completion
+// underneath. Its errors are those of [Service.Complete]. Scope: chat.
 func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models.CreateMessageInput) (*models.CreateMessagePayload, error) {
+	if route := s.native(v, in.Model, in.Raw, providers.Messages); route != nil {
+		r, err := s.passMessage(ctx, v, route, &in)
+		if err == nil {
+			err = r.begin()
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &models.CreateMessagePayload{Message: wholeMessage(r)}, nil
+	}
 	translated, err := s.message(v, &in)
 	if err != nil {
 		return nil, err
@@ -32,9 +44,17 @@ func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models
 	return &models.CreateMessagePayload{Message: m}, nil
 }
 
-// StreamMessage answers a request in Anthropic's language in its events. Its
-// errors are those of [Service.Stream]. Scope: chat.
+// StreamMessage answers a request in Anthropic's language in its events, by the
+// ways of [Service.CreateMessage]. Its errors are those of [Service.Stream].
+// Scope: chat.
 func (s *Service) StreamMessage(ctx context.Context, v *models.Viewer, in models.CreateMessageInput) (*Events, error) {
+	if route := s.native(v, in.Model, in.Raw, providers.Messages); route != nil {
+		r, err := s.passMessage(ctx, v, route, &in)
+		if err != nil {
+			return nil, err
+		}
+		return &Events{native: r}, nil
+	}
 	translated, err := s.message(v, &in)
 	if err != nil {
 		return nil, err

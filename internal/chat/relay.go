@@ -11,9 +11,9 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/providers/sse"
-	"github.com/coaidev/coai/internal/tokens"
 	"github.com/coaidev/coai/models"
 )
 
@@ -29,6 +29,7 @@ type RelayCall struct {
 	Endpoint    providers.Endpoint
 	Operation   models.Operation
 	Model       string // as the client named it
+	Beta        string // of Messages: the client's Anthropic-Beta header
 	ContentType string // of Body; empty: application/json
 	Body        []byte // as the client sent it; each provider puts its own name of the model in
 	Stream      bool   // the client asked for events
@@ -38,6 +39,8 @@ type RelayCall struct {
 	// Count is the number of prompt tokens, asked for when the upstream tells no
 	// numbers; nil: the endpoint is free.
 	Count      func() int64
+	MaxOutput  *int  // tokens of an answer, as the client bounds them; nil: the model's own bound
+	N          *int  // answers or images that are asked for; nil: one
 	Characters int64 // of text to be spoken
 	AudioMS    int64 // length of audio to be transcribed, unless the upstream tells it
 
@@ -85,20 +88,24 @@ func (s *Service) Relay(ctx context.Context, v *models.Viewer, call RelayCall) (
 	if err != nil {
 		return nil, err
 	}
+	r := s.relayed(ctx, v, route, call)
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// relayed is an answer that nobody was asked for yet: see [Relayed.begin].
+func (s *Service) relayed(ctx context.Context, v *models.Viewer, route *channels.Route, call RelayCall) *Relayed {
 	if call.ContentType == "" {
 		call.ContentType = "application/json"
 	}
 	route.Serves = func(p providers.Provider) bool { return call.relayer(p) != nil }
 	ctx, span := s.measure.start(ctx, call.Operation, route.Model.Name, call.Stream)
-	j := s.jobIn(ctx, span, v, &models.ChatCompletionInput{Model: call.Model}, route, call.Stream)
+	in := &models.ChatCompletionInput{Model: call.Model, MaxCompletionTokens: call.MaxOutput, N: call.N}
+	j := s.jobIn(ctx, span, v, in, route, call.Stream)
 	j.call = &call
-	r := &Relayed{job: j, call: &call}
-	if err := r.connect(); err != nil {
-		err = j.end(err)
-		j.close()
-		return nil, err
-	}
-	return r, nil
+	return &Relayed{job: j, call: &call}
 }
 
 // Event is one server-sent event of an endpoint's answer.
@@ -170,7 +177,17 @@ func (r *Relayed) finish(err error) {
 	r.job.close()
 }
 
-// connect asks channels until one begins to answer.
+// begin asks channels until one begins to answer. When it fails there is nothing
+// to close.
+func (r *Relayed) begin() error {
+	err := r.connect()
+	if err != nil {
+		err = r.job.end(err)
+		r.finish(err)
+	}
+	return err
+}
+
 func (r *Relayed) connect() error {
 	j := r.job
 	for {
@@ -211,7 +228,7 @@ func (r *Relayed) ask(began time.Time) error {
 	j := r.job
 	reply, err := r.call.relayer(j.attempt.Provider).Relay(j.ctx, providers.Call{
 		Endpoint: r.call.Endpoint, Model: j.attempt.Model, Asked: r.call.Model,
-		ContentType: r.call.ContentType, Body: r.call.Body, Stream: r.call.Stream,
+		ContentType: r.call.ContentType, Body: r.call.Body, Stream: r.call.Stream, Beta: r.call.Beta,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // the provider's own
@@ -237,6 +254,8 @@ func (r *Relayed) ask(began time.Time) error {
 		return nil
 	case mediaType == "text/event-stream":
 		return malformed("The upstream answered with events that were not asked for.")
+	case r.call.Stream && (r.call.Endpoint == providers.Messages || r.call.Endpoint == providers.Responses):
+		return malformed("The upstream's answer is not an event stream.")
 	case r.call.Binary && !isJSON(mediaType):
 		return r.askBinary(began)
 	}
@@ -295,7 +314,7 @@ func (r *Relayed) checkWhole(raw []byte) ([]byte, error) {
 	if !root.IsObject() || !gjson.ValidBytes(raw) {
 		return nil, malformed("The upstream's answer is not a JSON object, or cut short.")
 	}
-	if root.Get("error").IsObject() && !root.Get("id").Exists() {
+	if root.Get("error").IsObject() && (!root.Get("id").Exists() || r.call.Endpoint == providers.Responses) {
 		return nil, &providers.Error{Class: providers.Unavailable, Message: "The upstream failed."}
 	}
 	if r.call.Binary {
@@ -336,46 +355,4 @@ func malformed(message string) error {
 
 func isJSON(mediaType string) bool {
 	return mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
-}
-
-// operation is what the attempt's record says was asked.
-func (j *job) operation() models.Operation {
-	if j.call == nil {
-		return models.OperationChat
-	}
-	return j.call.Operation
-}
-
-// rough is the prompt as it is charged if this process dies.
-func (j *job) rough() int64 {
-	switch {
-	case j.call == nil:
-		return roughPrompt(j.in)
-	case j.call.Count == nil || !isJSON(j.call.ContentType):
-		return 0
-	}
-	return int64(len(j.call.Body)+3) / 4
-}
-
-// relayed is what an attempt at another endpoint has consumed, by the rules of [job.used].
-func (j *job) relayed(failure error) *models.Usage {
-	u := j.read.usage
-	if u == nil {
-		u = &models.Usage{}
-	}
-	charged := failure == nil || j.read.accepted || j.ctx.Err() != nil && !j.stream
-	if !charged {
-		return u
-	}
-	if j.read.usage == nil && j.call.Count != nil {
-		u.Estimated = true
-		u.PromptTokens = j.call.Count()
-		u.CompletionTokens = tokens.Count(j.read.produced.String())
-		u.TotalTokens = u.PromptTokens + u.CompletionTokens
-	}
-	u.Images, u.Characters, u.AudioMS = j.read.images, j.call.Characters, j.call.AudioMS
-	if j.read.audioMS > 0 {
-		u.AudioMS = j.read.audioMS
-	}
-	return u
 }

@@ -52,7 +52,7 @@ func (r *reading) relayedEvent(raw []byte) (hold, last bool) {
 		return true, false // one for each image
 	case "message_delta":
 		return true, false
-	case "response.completed", "response.incomplete", "response.failed", "message_stop",
+	case "response.completed", "response.incomplete", "message_stop",
 		"speech.audio.done", "transcript.text.done":
 		return true, true
 	}
@@ -83,8 +83,8 @@ func (r *reading) takeRelayedUsage(u gjson.Result) {
 	if r.usage != nil {
 		next = *r.usage
 	}
-	if in.Int() > 0 {
-		read, written := max(u.Get("cache_read_input_tokens").Int(), 0), max(u.Get("cache_creation_input_tokens").Int(), 0)
+	read, written := max(u.Get("cache_read_input_tokens").Int(), 0), max(u.Get("cache_creation_input_tokens").Int(), 0)
+	if in.Int()+read+written > 0 {
 		next.PromptTokens = in.Int() + read + written
 		next.PromptTokensDetails = &models.PromptTokensDetails{
 			CachedTokens:     max(u.Get("input_tokens_details.cached_tokens").Int(), 0) + read,
@@ -93,7 +93,9 @@ func (r *reading) takeRelayedUsage(u gjson.Result) {
 		}
 	}
 	next.CompletionTokens = out.Int()
-	next.CompletionTokensDetails = &models.CompletionTokensDetails{ReasoningTokens: max(u.Get("output_tokens_details.reasoning_tokens").Int(), 0)}
+	next.CompletionTokensDetails = &models.CompletionTokensDetails{
+		ReasoningTokens: max(u.Get("output_tokens_details.reasoning_tokens").Int(), u.Get("output_tokens_details.thinking_tokens").Int(), 0),
+	}
 	next.TotalTokens = next.PromptTokens + next.CompletionTokens
 	r.usage, r.rawUsage = &next, u.Raw
 }

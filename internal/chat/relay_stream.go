@@ -135,10 +135,12 @@ func (r *Relayed) pull() (Event, error) {
 	}
 }
 
-// reportsFailure says whether an event is an error envelope, OpenAI's or Anthropic's.
+// reportsFailure says whether an event is an error envelope, OpenAI's or
+// Anthropic's, or a response that failed.
 func reportsFailure(data []byte) bool {
 	root := gjson.ParseBytes(data)
-	return root.Get("type").Str == "error" || root.Get("error").IsObject() && !root.Get("id").Exists()
+	kind := root.Get("type").Str
+	return kind == "error" || kind == "response.failed" || root.Get("error").IsObject() && !root.Get("id").Exists()
 }
 
 // take deals with an event.
@@ -154,6 +156,7 @@ func (r *Relayed) take(e Event) {
 		r.ended = r.ended || hold
 	} else {
 		hold, last = j.read.relayedEvent(e.Data)
+		j.checkpoint()
 		r.ended = r.ended || hold
 	}
 	e.Data = j.renameEvent(e.Data)

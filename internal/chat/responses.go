@@ -13,10 +13,19 @@ import (
 )
 
 // CreateResponse answers a request in the language of OpenAI's responses in one
-// piece, by any channel: it is a chat completion underneath, and its errors are
-// those of [Service.Complete]. Unless 'store' is false the response can be
-// followed and read for 30 days. Scope: chat.
+// piece, by any channel. Where 'store' is false and all channels of the model have
+// responses a REST client's bytes are passed on, see [Service.native] and
+// [stateless]; else it is a chat completion underneath. Its errors are those of
+// [Service.Complete]. Unless 'store' is false the response can be followed and
+// read for 30 days. Scope: chat.
 func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in models.CreateResponseInput) (*models.CreateResponsePayload, error) {
+	if route := s.nativeResponse(v, &in); route != nil {
+		r := s.passResponse(ctx, v, route, &in)
+		if err := r.begin(); err != nil {
+			return nil, err
+		}
+		return &models.CreateResponsePayload{Response: wholeResponse(r)}, nil
+	}
 	d, err := s.draft(ctx, v, &in)
 	if err != nil {
 		return nil, err
@@ -40,9 +49,13 @@ func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in model
 }
 
 // StreamResponse answers a request in the language of OpenAI's responses in its
-// events. Its errors are those of [Service.Stream]. The response is stored before
-// the event that completes it goes out; one that fails is not stored. Scope: chat.
+// events, by the ways of [Service.CreateResponse]. Its errors are those of
+// [Service.Stream]. The response is stored before the event that completes it goes
+// out; one that fails is not stored. Scope: chat.
 func (s *Service) StreamResponse(ctx context.Context, v *models.Viewer, in models.CreateResponseInput) (*Events, error) {
+	if route := s.nativeResponse(v, &in); route != nil {
+		return &Events{native: s.passResponse(ctx, v, route, &in)}, nil
+	}
 	d, err := s.draft(ctx, v, &in)
 	if err != nil {
 		return nil, err

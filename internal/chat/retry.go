@@ -26,7 +26,8 @@ func transient(e *providers.Error) bool {
 		return true
 	case providers.Timeout:
 		return e.Status != 0 // the upstream's own, told at once
-	case providers.Rejected, providers.Credential, providers.RateLimited, providers.NoModel, providers.Malformed, providers.Canceled:
+	case providers.Rejected, providers.Credential, providers.RateLimited, providers.NoModel, providers.Malformed,
+		providers.Unusable, providers.Canceled:
 	}
 	return false
 }

@@ -155,3 +155,19 @@ func TestGeminiImagesComeFromOutside(t *testing.T) {
 		t.Errorf("the upstream's network was reached: %s", calls[0].Path)
 	}
 }
+
+// A function call that cannot be read is the request's bad luck, and rests the
+// channel for nobody.
+func TestGeminiUnreadableCallsRestNothing(t *testing.T) {
+	p := coaitest.Start(t, coaitest.Backends{}, "COAI_UPSTREAM_RETRIES=0")
+	up := coaitest.NewUpstream(t, coaitest.Status(200, "application/json", `{"candidates":[{"index":0,"finishReason":"MALFORMED_FUNCTION_CALL"}],"usageMetadata":{"promptTokenCount":3,"totalTokenCount":3}}`))
+	p.Channel(up, object{"type": "gemini", "base_url": up.URL})
+	for range 10 {
+		if res := p.Do("POST", "/v1/chat/completions", coaitest.AdminKey, ask("gpt-test", nil)); res.Status != 503 || res.Error(t).Code != models.CodeUpstreamError {
+			t.Errorf("%d %s", res.Status, res.Body)
+		}
+	}
+	if n := len(up.Calls()); n != 10 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}

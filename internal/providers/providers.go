@@ -77,6 +77,7 @@ type Call struct {
 	ContentType string // of Body: application/json, or multipart/form-data with its boundary
 	Body        []byte // as the client sent it, and checked; do not change it
 	Stream      bool   // the client asked for events
+	Beta        string // of Messages: what the client asks for by an Anthropic-Beta header
 }
 
 // Reply is the answer to a [Call].
@@ -99,6 +100,7 @@ const (
 	NoModel                  // the upstream does not know the model: try elsewhere
 	Timeout                  // silence for too long: try elsewhere, counts against the channel
 	Malformed                // the answer is not in the upstream's own language: try elsewhere, counts against the channel
+	Unusable                 // the model answered this request with what is no answer: try elsewhere, is no failure of the channel
 	Canceled                 // our own context ended
 )
 
@@ -136,7 +138,7 @@ func (e *Error) Blames() bool {
 	switch e.Class {
 	case Unavailable, Credential, Timeout, Malformed:
 		return true
-	case Rejected, RateLimited, NoModel, Canceled:
+	case Rejected, RateLimited, NoModel, Unusable, Canceled:
 	}
 	return false
 }

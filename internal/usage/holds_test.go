@@ -382,10 +382,10 @@ func TestPriceOfEveryPart(t *testing.T) {
 			t.Errorf("%s costs %d, want %d (%+v)", name, *u.Cost, c.want, *u.CostDetails)
 		}
 	}
-	if got := usage.HoldFor(p, 1000, 100); got != 1000*6000+100*20000+models.Dollar/100 {
+	if got := usage.HoldFor(p, models.Usage{PromptTokens: 1000, CompletionTokens: 100}); got != 1000*6000+100*20000+models.Dollar/100 {
 		t.Errorf("hold = %d", got)
 	}
-	if got := usage.HoldFor(nil, 1000, 100); got != 0 {
+	if got := usage.HoldFor(nil, models.Usage{PromptTokens: 1000, CompletionTokens: 100}); got != 0 {
 		t.Errorf("hold without a price = %d", got)
 	}
 }

@@ -75,18 +75,19 @@ func part(rest *int64, tokens int64, own *models.Nanos, common models.Nanos) uin
 	return product(tokens, own, sharesOfTokens)
 }
 
-// HoldFor is what a request may cost at most: its prompt and its longest answer
-// at the dearest of the prices that may apply.
-func HoldFor(p *models.Pricing, promptTokens, maxOutput int64) models.Nanos {
+// HoldFor is what a request may cost at most: the most that it may use, at the
+// dearest of the prices that may apply.
+func HoldFor(p *models.Pricing, most models.Usage) models.Nanos {
 	if p == nil {
 		return 0
 	}
-	worst := models.Pricing{
-		Prompt:     dearest(p.Prompt, p.CachedRead, p.CacheWrite, p.ImageInput, p.AudioInput),
-		Completion: dearest(p.Completion, p.Reasoning, p.AudioOutput),
-		PerRequest: p.PerRequest,
+	worst := *p
+	worst.Prompt = dearest(p.Prompt, p.CachedRead, p.CacheWrite, p.ImageInput, p.AudioInput)
+	worst.Completion = dearest(p.Completion, p.Reasoning, p.AudioOutput)
+	u := models.Usage{
+		PromptTokens: most.PromptTokens, CompletionTokens: most.CompletionTokens,
+		Images: most.Images, Characters: most.Characters, AudioMS: most.AudioMS,
 	}
-	u := models.Usage{PromptTokens: promptTokens, CompletionTokens: maxOutput}
 	Price(&worst, &u)
 	return *u.Cost
 }

@@ -35,6 +35,10 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
+// betaHeader names the unfinished features that a request uses.
+// https://platform.claude.com/docs/en/api/beta-headers
+const betaHeader = "Anthropic-Beta"
+
 // defaultVersion is the version of the API that this package is written for.
 const defaultVersion = "2023-06-01"
 
@@ -56,6 +60,7 @@ type Provider struct {
 	client *upstream.Client
 	url    *url.URL // nil when the base URL is none
 	drop   bool
+	beta   string          // the channel's own Anthropic-Beta header
 	typed  map[string]bool // the request's members that models knows
 }
 
@@ -82,6 +87,11 @@ func New(cfg Config, client *http.Client) *Provider {
 	}
 	if cfg.APIKey != "" {
 		header.Set("X-Api-Key", cfg.APIKey)
+	}
+	for name, value := range cfg.Headers {
+		if http.CanonicalHeaderKey(name) == betaHeader {
+			p.beta = value
+		}
 	}
 	p.client = upstream.New(upstream.Config{
 		Header: header, Extra: cfg.Headers, Secrets: secrets, MaxBytes: cfg.MaxBytes,
@@ -127,11 +137,12 @@ func (p *Provider) ask(ctx context.Context, req providers.Request, streamed bool
 	if err != nil {
 		return nil, err
 	}
-	return p.send(ctx, body, streamed, names{upstream: req.Model, asked: req.Input.Model})
+	return p.send(ctx, body, streamed, "", names{upstream: req.Model, asked: req.Input.Model})
 }
 
-// send posts a request. On success the exchange holds an answer of status 2xx.
-func (p *Provider) send(ctx context.Context, body []byte, streamed bool, n names) (*upstream.Exchange, error) {
+// send posts a request, with the features of beta beside the channel's own. On
+// success the exchange holds an answer of status 2xx.
+func (p *Provider) send(ctx context.Context, body []byte, streamed bool, beta string, n names) (*upstream.Exchange, error) {
 	if p.url == nil {
 		return nil, &providers.Error{Class: providers.Unavailable, Message: "The channel's base URL is not valid."}
 	}
@@ -139,7 +150,14 @@ func (p *Provider) send(ctx context.Context, body []byte, streamed bool, n names
 	if streamed {
 		accept = "text/event-stream"
 	}
-	ex, err := p.client.Send(ctx, upstream.Request{URL: p.url, Accept: accept, Body: body})
+	r := upstream.Request{URL: p.url, Accept: accept, Body: body}
+	if beta != "" {
+		if p.beta != "" {
+			beta = p.beta + "," + beta
+		}
+		r.Header = http.Header{betaHeader: {beta}}
+	}
+	ex, err := p.client.Send(ctx, r)
 	if err != nil {
 		return nil, err
 	}

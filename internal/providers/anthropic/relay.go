@@ -34,7 +34,7 @@ func (p *Provider) Relay(ctx context.Context, call providers.Call) (*providers.R
 			Message: "The request cannot be sent to the upstream.", Cause: err,
 		}
 	}
-	ex, err := p.send(ctx, body, call.Stream, names{upstream: call.Model, asked: call.Asked})
+	ex, err := p.send(ctx, body, call.Stream, call.Beta, names{upstream: call.Model, asked: call.Asked})
 	if err != nil {
 		return nil, err
 	}

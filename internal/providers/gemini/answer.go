@@ -111,7 +111,8 @@ func (p *Provider) decode(model names, raw []byte) (*generateResponse, error) {
 }
 
 // failedCandidate finds the ends that are no answer: what the model wrote could
-// not be read as a call.
+// not be read as a call. One client's odd tools are enough for that, so it is not
+// held against the channel.
 func (p *Provider) failedCandidate(c *candidate) error {
 	switch c.FinishReason {
 	case "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE":
@@ -120,8 +121,10 @@ func (p *Provider) failedCandidate(c *candidate) error {
 	default:
 		return nil
 	}
-	return upstream.Malformed(0, "The model made a function call that cannot be read.",
-		errors.New(p.client.Scrub(c.FinishReason+" "+c.FinishMessage)))
+	return &providers.Error{
+		Class: providers.Unusable, Message: "The model made a function call that cannot be read.",
+		Cause: errors.New(p.client.Scrub(c.FinishReason + " " + c.FinishMessage)),
+	}
 }
 
 // finishReason translates the reason; with calls it is never stop, or agents

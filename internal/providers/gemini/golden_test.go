@@ -48,7 +48,7 @@ type goldenError struct {
 }
 
 func className(c providers.Class) string {
-	return [...]string{"unavailable", "rejected", "credential", "rate_limited", "no_model", "timeout", "malformed", "canceled"}[c]
+	return [...]string{"unavailable", "rejected", "credential", "rate_limited", "no_model", "timeout", "malformed", "unusable", "canceled"}[c]
 }
 
 const apiKey = "AIzaTest-0123456789abcdef"
