@@ -48,7 +48,7 @@ func TestWhatIsWorthAnotherRound(t *testing.T) {
 	}
 	for class, want := range map[providers.Class]bool{
 		providers.Unavailable: true, providers.Timeout: false, providers.Rejected: false, providers.Credential: false,
-		providers.RateLimited: false, providers.NoModel: false, providers.Malformed: false, providers.Canceled: false,
+		providers.RateLimited: false, providers.NoModel: false, providers.Malformed: false, providers.Unusable: false, providers.Canceled: false,
 	} {
 		if got := transient(&providers.Error{Class: class}); got != want {
 			t.Errorf("class %d may pass: %v", class, got)

@@ -153,17 +153,18 @@ func TestNativeMessagesFail(t *testing.T) {
 	reset := func() { p.Do("POST", "/v1/channels/"+channel+"/reset", coaitest.AdminKey, nil) }
 	records := 0
 	for _, stream := range []bool{false, true} {
-		for refusal, want := range map[coaitest.Refusal]struct {
-			status int
-			kind   string
+		for _, want := range []struct {
+			refusal coaitest.Refusal
+			status  int
+			kind    string
 		}{
-			coaitest.RefuseBadRequest:  {400, "invalid_request_error"},
-			coaitest.RefuseContext:     {400, "invalid_request_error"},
-			coaitest.RefuseRate:        {529, "overloaded_error"},
-			coaitest.RefuseUnavailable: {500, "api_error"},
-			coaitest.RefuseHTML:        {500, "api_error"},
+			{coaitest.RefuseBadRequest, 400, "invalid_request_error"},
+			{coaitest.RefuseContext, 400, "invalid_request_error"},
+			{coaitest.RefuseRate, 529, "overloaded_error"},
+			{coaitest.RefuseUnavailable, 500, "api_error"},
+			{coaitest.RefuseHTML, 500, "api_error"},
 		} {
-			up.Then(func(w http.ResponseWriter, c *coaitest.Call) { d.Refuse(w, c, refusal) })
+			up.Then(func(w http.ResponseWriter, c *coaitest.Call) { d.Refuse(w, c, want.refusal) })
 			reset()
 			res := p.Do("POST", "/v1/messages", key, nativeMessage("gpt-test", stream))
 			var e struct {
@@ -172,7 +173,7 @@ func TestNativeMessagesFail(t *testing.T) {
 			}
 			res.JSON(t, &e)
 			if res.Status != want.status || e.Type != "error" || e.Error.Type != want.kind || strings.Contains(string(res.Body), coaitest.UpstreamKey) {
-				t.Errorf("%s, %t: %d %s", refusal, stream, res.Status, res.Body)
+				t.Errorf("%s, %t: %d %s", want.refusal, stream, res.Status, res.Body)
 			}
 			records++
 		}
