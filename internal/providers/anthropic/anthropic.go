@@ -107,10 +107,7 @@ func (p *Provider) Complete(ctx context.Context, req providers.Request) (*models
 		return nil, err
 	}
 	defer ex.Close()
-	if !upstream.JSONType(ex.MediaType()) {
-		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not JSON.", nil)
-	}
-	raw, err := ex.ReadAll(p.client.MaxBytes())
+	raw, err := ex.ReadJSON(p.client.MaxBytes())
 	if err != nil {
 		return nil, err
 	}

@@ -184,10 +184,7 @@ func resource(model string) string {
 
 // readJSON reads a whole answer of type JSON.
 func (p *Provider) readJSON(ex *upstream.Exchange) ([]byte, error) {
-	if !upstream.JSONType(ex.MediaType()) {
-		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not JSON.", nil)
-	}
-	return ex.ReadAll(p.client.MaxBytes())
+	return ex.ReadJSON(p.client.MaxBytes())
 }
 
 func invalid(param, message string) *providers.Error {

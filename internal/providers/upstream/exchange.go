@@ -132,6 +132,14 @@ func (ex *Exchange) ReadAll(limit int) ([]byte, error) {
 	}
 }
 
+// ReadJSON is [Exchange.ReadAll] for an answer that must be JSON by its type.
+func (ex *Exchange) ReadJSON(limit int) ([]byte, error) {
+	if !JSONType(ex.MediaType()) {
+		return nil, Malformed(ex.Status, "The upstream's answer is not JSON.", nil)
+	}
+	return ex.ReadAll(limit)
+}
+
 // MediaType is the answer's, in lower case and without parameters.
 func (ex *Exchange) MediaType() string {
 	mediaType, _, err := mime.ParseMediaType(ex.Header.Get("Content-Type"))
