@@ -98,7 +98,11 @@ func (a *App) wire(ctx context.Context) error {
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
-	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
+	gql, err := a.graphqlConfig()
+	if err != nil {
+		return err
+	}
+	graphql := graph.NewHandler(resolver, gql)
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
@@ -114,13 +118,11 @@ func (a *App) wire(ctx context.Context) error {
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
-	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
-		server.Mount{
-			Pattern: "/v1/", WriteError: rest.WriteError,
-			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
-		},
-		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
-		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
+	mounts := append([]server.Mount{{
+		Pattern: "/v1/", WriteError: rest.WriteError,
+		Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
+	}}, a.graphqlMounts(graphql)...)
+	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer, mounts...)
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {

@@ -26,6 +26,12 @@ type Config struct {
 	CORSOrigins []string `group:"Serving" env:"COAI_CORS_ORIGINS" flag:"cors-origins" yaml:"cors_origins" default:"*" check:"origins" help:"Web origins whose pages may call the API (comma-separated), or * for any. Cookies are never accepted across origins."`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix `group:"Serving" env:"COAI_TRUSTED_PROXIES" flag:"trusted-proxies" yaml:"trusted_proxies" help:"Networks (CIDR, comma-separated) of reverse proxies whose X-Forwarded-For is believed."`
+	// GraphQLIDE says whether browsers that open /graphql get an IDE.
+	GraphQLIDE bool `group:"Serving" env:"COAI_GRAPHQL_IDE" flag:"graphql-ide" yaml:"graphql_ide" default:"true" help:"Answer browsers that open /graphql with an IDE."`
+	// GraphQLIntrospection says whether the schema is published.
+	GraphQLIntrospection bool `group:"Serving" env:"COAI_GRAPHQL_INTROSPECTION" flag:"graphql-introspection" yaml:"graphql_introspection" default:"true" help:"Let those who are signed in ask for the schema, and serve /schema.graphql."`
+	// TrustedDocuments names a file of the only GraphQL documents that are executed.
+	TrustedDocuments string `group:"Serving" env:"COAI_GRAPHQL_TRUSTED_DOCUMENTS" flag:"graphql-trusted-documents" yaml:"graphql_trusted_documents" help:"A manifest of the only GraphQL documents that are executed: documents by SHA-256, or Apollo's format. Empty: all are, within limits."`
 	// MaxBody is the largest request body.
 	MaxBody Size `group:"Serving" env:"COAI_MAX_BODY" flag:"max-body" yaml:"max_body" default:"20MiB" check:"positive" help:"Largest request body."`
 	// CompletionTimeout bounds a whole completion.

@@ -33,6 +33,9 @@ type Mount struct {
 	// Anonymous lets requests without a credential through, without a viewer:
 	// a websocket signs in later. A credential that is given must still be good.
 	Anonymous bool
+	// Uncounted lets requests through without taking a token from any limit: for
+	// what is the same for all and costs nothing to send, such as a page's scripts.
+	Uncounted bool
 }
 
 // Config says how to serve.
