@@ -20,6 +20,15 @@ func schedule(db *storage.DB, d Deps) []job {
 		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
+	if d.Payments != nil {
+		list = append(list, job{name: "expire-payments", every: time.Minute, timeout: 5 * time.Minute, run: func(ctx context.Context, _ time.Time) error {
+			ended, err := d.Payments.Expire(ctx)
+			if ended > 0 {
+				zerolog.Ctx(ctx).Info().Int("ended_subscriptions", ended).Msg("subscriptions ended")
+			}
+			return wrap("expire payments", err)
+		}})
+	}
 	if d.ProbeChannels != nil {
 		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
 	}

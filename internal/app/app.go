@@ -95,7 +95,7 @@ func (a *App) wire(ctx context.Context) error {
 	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Accounts: a.accounts, Channels: reg, Chat: completions, Payments: a.payments(), Usage: ledger, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	gql, err := a.graphqlConfig()
@@ -118,10 +118,12 @@ func (a *App) wire(ctx context.Context) error {
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
-	mounts := append([]server.Mount{{
-		Pattern: "/v1/", WriteError: rest.WriteError,
-		Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
-	}}, a.graphqlMounts(graphql)...)
+	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
+	mounts := append([]server.Mount{
+		{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1},
+		// Stripe proves itself by its signature.
+		{Pattern: "/v1/payments/stripe/webhook", WriteError: rest.WriteError, Handler: v1, Anonymous: true, Uncounted: true},
+	}, a.graphqlMounts(graphql)...)
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer, mounts...)
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}

@@ -72,6 +72,19 @@ type Config struct {
 	MasterKey string `group:"Security" env:"COAI_MASTER_KEY" yaml:"master_key" secret:"value" check:"master-key" help:"Encrypts the channels' credentials: 32 bytes in base64 or hex, equal in all processes. Empty: master.key in the data directory, generated when absent."`
 	// AllowPrivateNetworks says which private addresses channels may reach.
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
+	// StripeSecretKey lets people pay through Stripe.
+	StripeSecretKey string `group:"Payments" env:"COAI_STRIPE_SECRET_KEY" yaml:"stripe_secret_key" secret:"value" help:"Stripe's secret key. Empty: admins write payments down by hand."`
+	// StripeWebhookSecret proves Stripe's events.
+	StripeWebhookSecret string `group:"Payments" env:"COAI_STRIPE_WEBHOOK_SECRET" yaml:"stripe_webhook_secret" secret:"value" help:"Signing secret (whsec_…) of the webhook at Stripe that points to /v1/payments/stripe/webhook."`
+	// StripePrices are what the tiers cost.
+	StripePrices []string `group:"Payments" env:"COAI_STRIPE_PRICES" flag:"stripe-prices" yaml:"stripe_prices" check:"prices" help:"Stripe's price of each tier that can be subscribed to, such as pro=price_1,enterprise=price_2."`
+	// StripeReturnURL is where customers go after Stripe's pages.
+	StripeReturnURL string `group:"Payments" env:"COAI_STRIPE_RETURN_URL" flag:"stripe-return-url" yaml:"stripe_return_url" check:"http-url" help:"Where customers go after Stripe's pages, unless the request says."`
+	// StripeURL is Stripe's API.
+	StripeURL string `group:"Payments" env:"COAI_STRIPE_URL" flag:"stripe-url" yaml:"stripe_url" check:"http-url" help:"Another address of Stripe's API, such as that of its mock server."`
+	// PaymentGrace is how long a tier that is not paid for stays.
+	PaymentGrace time.Duration `group:"Payments" env:"COAI_PAYMENT_GRACE" flag:"payment-grace" yaml:"payment_grace" default:"168h" check:"positive" help:"How long an account keeps a tier whose payment failed."`
+
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
 	// AnthropicAPIKey makes a channel at the first start.

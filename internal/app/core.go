@@ -160,7 +160,7 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 
 func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }
