@@ -20,6 +20,15 @@ func schedule(db *storage.DB, d Deps) []job {
 		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
+	if d.Analytics != nil {
+		list = append(list, job{
+			name: "roll-up-usage", every: 20 * time.Second, timeout: 10 * time.Minute,
+			run: func(ctx context.Context, now time.Time) error {
+				_, err := d.Analytics.RollUp(ctx, now)
+				return err
+			},
+		})
+	}
 	if d.ProbeChannels != nil {
 		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
 	}

@@ -50,7 +50,9 @@ const (
 type Deps struct {
 	Accounts *accounts.Service
 	Usage    *usage.Ledger
-	Archive  *archive.Archive
+	// Analytics packs hours that are over; nil packs none.
+	Analytics *usage.Analytics
+	Archive   *archive.Archive
 	// ProbeChannels asks the channels that are due whether they answer; nil asks none.
 	ProbeChannels func(ctx context.Context, now time.Time) error
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.
