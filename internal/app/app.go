@@ -91,11 +91,11 @@ func (a *App) wire(ctx context.Context) error {
 	if err := reg.Load(ctx); err != nil {
 		return err
 	}
-	ledger := a.ledger()
+	ledger, analytics := a.ledger(), a.analytics()
 	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Analytics: analytics, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
@@ -122,9 +122,9 @@ func (a *App) wire(ctx context.Context) error {
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
-	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
+	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

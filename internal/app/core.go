@@ -140,6 +140,12 @@ func (c *core) ledger() *usage.Ledger {
 	return l
 }
 
+func (c *core) analytics() *usage.Analytics {
+	a := usage.NewAnalytics(c.db, int64(c.cfg.AnalyticsMemory))
+	c.onClose("analytics", a.Close)
+	return a
+}
+
 func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
@@ -158,9 +164,9 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }

@@ -35,7 +35,7 @@ func compress(next http.Handler) http.Handler {
 		gzhttp.CompressionLevel(gzip.BestSpeed),
 		gzhttp.MinSize(least),
 		gzhttp.SetContentType(false),
-		gzhttp.ContentTypes([]string{"application/json", "application/graphql-response+json", "text/plain"}),
+		gzhttp.ContentTypes([]string{"application/json", "application/graphql-response+json", "text/plain", "text/csv"}),
 	)
 	if err != nil {
 		panic(err) // the options are constants
