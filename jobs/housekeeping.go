@@ -46,6 +46,10 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 		records, errRecords = d.Usage.Purge(ctx, now.Add(-d.UsageRetention))
 	}
 	responses, errResponses := d.Archive.Purge(ctx, now)
+	var errAnswers error
+	if d.Idempotency != nil {
+		_, errAnswers = d.Idempotency.Purge(ctx, now)
+	}
 	errLeases := purgeLeases(ctx, db, now)
 	if recovered+keys+records+responses > 0 {
 		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
@@ -53,7 +57,8 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 	}
 	return errors.Join(
 		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
-		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases))
+		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases),
+		wrap("delete answers that are kept no longer", errAnswers))
 }
 
 // purgeLeases deletes the leases of slots that are long over.

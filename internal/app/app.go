@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/rest"
@@ -102,6 +103,7 @@ func (a *App) wire(ctx context.Context) error {
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
+		Idempotency: idempotency.New(a.db, a.box),
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
 			func(ctx context.Context) { _ = graphql.Shutdown(ctx) },
@@ -116,7 +118,7 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
 		server.Mount{
-			Pattern: "/v1/", WriteError: rest.WriteError,
+			Pattern: "/v1/", WriteError: rest.WriteError, Idempotent: true,
 			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
 		},
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},

@@ -20,7 +20,7 @@ func crossOrigin(origins []string, next http.Handler) http.Handler {
 			"X-Request-Id", "Retry-After", "Retry-After-Ms", "X-Should-Retry",
 			"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
 			"X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "X-RateLimit-Reset-Requests",
-			"OpenAI-Processing-Ms", "X-CoAI-Channel", "X-CoAI-Cache",
+			"OpenAI-Processing-Ms", "X-CoAI-Channel", "X-CoAI-Cache", "Idempotent-Replayed",
 		},
 		MaxAge: tenMinutes,
 	}).Handler(next)
