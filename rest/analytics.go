@@ -103,7 +103,7 @@ func wantsCSV(q url.Values, h http.Header) (bool, error) {
 	return false, models.Invalid("format", "'format' must be json or csv.")
 }
 
-type usageView struct {
+type usagePageView struct {
 	Object      string                  `json:"object"`
 	Data        []any                   `json:"data"`
 	HasMore     bool                    `json:"has_more"`
@@ -143,8 +143,8 @@ type usageResultView struct {
 	Cost        models.Money `json:"cost"`
 }
 
-func viewUsage(r *models.UsageReport) *usageView {
-	v := &usageView{
+func viewUsage(r *models.UsageReport) *usagePageView {
+	v := &usagePageView{
 		Object: "page", Data: make([]any, len(r.Buckets)), HasMore: r.HasMore, NextPage: r.NextPage, Limit: r.Limit,
 		Start: rfc3339(r.Start), End: rfc3339(r.End), Granularity: r.Granularity, Timezone: r.Timezone,
 		GroupBy: append([]models.UsageDimension{}, r.GroupBy...), Totals: viewUsageResult(r.Totals), Groups: viewUsageResults(r.Groups),

@@ -120,3 +120,14 @@ func viewList[T any](ctx context.Context, p pageQuery, c *models.Connection[T], 
 	}
 	return l, nil
 }
+
+// viewAll shows a list that has no pages: all of it. id gives what after and
+// before would take; nil where rows have none.
+func viewAll(data []any, id func(i int) string) *list {
+	l := &list{Object: "list", Data: data, Total: len(data), Limit: len(data)}
+	if n := len(data); n > 0 && id != nil {
+		first, last := id(0), id(n-1)
+		l.FirstID, l.LastID = &first, &last
+	}
+	return l
+}

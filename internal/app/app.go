@@ -122,6 +122,7 @@ func (a *App) wire(ctx context.Context) error {
 			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
 		},
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
+		server.Mount{Pattern: "/openapi.json", WriteError: rest.WriteError, Handler: rest.OpenAPI(BuildVersion().Version), Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run}
