@@ -27,6 +27,7 @@ type parameter struct {
 	name, about string
 	kind        string // empty: string
 	required    bool
+	example     string
 	enum        []string
 	list        bool // it may be repeated
 }
@@ -46,6 +47,9 @@ func (p parameter) doc() doc {
 	if p.required {
 		out["required"] = true
 	}
+	if p.example != "" {
+		out["example"] = p.example
+	}
 	return out
 }
 
@@ -56,7 +60,7 @@ const (
 
 // operations are described by the schema's field that a route calls.
 func operations() map[string]operation {
-	id := []parameter{{name: "model", about: "The model's name or an alias.", required: true}, {name: "api_key_id", about: "The key that would ask."}}
+	id := []parameter{{name: "model", about: "The model's name or an alias.", required: true, example: "echo"}, {name: "api_key_id", about: "The key that would ask."}}
 	deleted := deletedView{}
 	return map[string]operation{
 		"Mutation.createChatCompletion": {request: models.ChatCompletionInput{}, required: []string{"model", "messages"}, example: chatBody, response: models.ChatCompletionBody{}, media: []string{events}},
@@ -98,8 +102,8 @@ func operations() map[string]operation {
 		"Mutation.deleteChannel":      {response: deleted},
 		"Mutation.testChannel":        {request: models.TestChannelInput{}, optional: true, example: `{"model":"echo"}`, response: models.TestChannelResult{}},
 		"Mutation.resetChannelHealth": {response: channelView{}},
-		"Query.usageAudit":            {response: listed{auditView{}}, query: append(dateParameters(), parameter{name: "channel_id", about: "Only this channel."})},
-		"Query.usage":                 {response: usagePageView{}, media: []string{"text/csv"}, query: append(dateParameters(), usageParameters()...)},
+		"Query.usageAudit":            {response: listed{auditView{}}, query: append(dateParameters(true), parameter{name: "channel_id", about: "Only this channel."})},
+		"Query.usage":                 {response: usagePageView{}, media: []string{"text/csv"}, query: append(dateParameters(false), usageParameters()...)},
 		"Query.viewer":                {response: userView{}},
 		"Query.user":                  {response: userView{}},
 		"Mutation.updateViewer":       {request: models.UpdateViewerInput{}, example: `{"name":"Ada"}`, response: userView{}},
@@ -109,10 +113,10 @@ func operations() map[string]operation {
 	}
 }
 
-func dateParameters() []parameter {
+func dateParameters(required bool) []parameter {
 	return []parameter{
-		{name: "start_date", about: "The first moment: a time of ISO 8601, or a date, which is midnight."},
-		{name: "end_date", about: "The end, itself outside: as `start_date`."},
+		{name: "start_date", about: "The first moment: a time of ISO 8601, or a date, which is midnight.", required: required, example: "2026-01-01"},
+		{name: "end_date", about: "The end, itself outside: as `start_date`.", required: required, example: "2026-02-01"},
 	}
 }
 
