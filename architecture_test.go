@@ -27,7 +27,7 @@ func levels() [][]string {
 			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated", "web",
 		},
 		2: {
-			"internal/ratelimit", "internal/budgets", "internal/events", "internal/providers/upstream", "internal/testdb",
+			"internal/ratelimit", "internal/budgets", "internal/events", "internal/idempotency", "internal/providers/upstream", "internal/testdb",
 			"internal/dialect/messages", "internal/dialect/responses",
 		},
 		3: {
@@ -47,7 +47,7 @@ func levels() [][]string {
 func narrower() map[string][]string {
 	return map[string][]string{
 		"rest":            {"graph", "models"},
-		"internal/server": {"internal/accounts", "internal/ratelimit", "models"},
+		"internal/server": {"internal/accounts", "internal/idempotency", "internal/ratelimit", "models"},
 	}
 }
 

@@ -137,3 +137,14 @@ func choiceParam[T ~string](q url.Values, name string, choices ...T) (*T, error)
 	}
 	return nil, models.Invalid(name, "'%s' must be one of %s.", name, strings.Join(words, ", "))
 }
+
+// viewAll shows a list that has no pages: all of it. id gives what after and
+// before would take; nil where rows have none.
+func viewAll(data []any, id func(i int) string) *list {
+	l := &list{Object: "list", Data: data, Total: len(data), Limit: len(data)}
+	if n := len(data); n > 0 && id != nil {
+		first, last := id(0), id(n-1)
+		l.FirstID, l.LastID = &first, &last
+	}
+	return l
+}

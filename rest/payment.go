@@ -65,7 +65,7 @@ func (h *handler) createCheckout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, map[string]any{"object": "checkout", "url": done.URL, "payment": done.Payment.AsObject()})
+	return writeJSON(w, checkoutView{Object: "checkout", URL: done.URL, Payment: done.Payment.AsObject()})
 }
 
 func (h *handler) createPortalSession(w http.ResponseWriter, r *http.Request) error {
@@ -77,7 +77,7 @@ func (h *handler) createPortalSession(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, map[string]any{"object": "portal_session", "url": done.URL})
+	return writeJSON(w, portalView{Object: "portal_session", URL: done.URL})
 }
 
 func (h *handler) redeemCode(w http.ResponseWriter, r *http.Request) error {
@@ -102,7 +102,7 @@ func (h *handler) receiveStripeEvent(w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, map[string]any{"received": true})
+	return writeJSON(w, receivedView{Received: true})
 }
 
 func (h *handler) retrieveSubscription(w http.ResponseWriter, r *http.Request) error {
@@ -110,16 +110,62 @@ func (h *handler) retrieveSubscription(w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	view := struct {
-		Object       string               `json:"object"`
-		Subscription *models.Subscription `json:"subscription"` // null: none
-		PeriodEnd    *int64               `json:"period_end"`
-		GraceUntil   *int64               `json:"grace_until"`
-	}{Object: "billing_subscription", Subscription: sub}
+	view := subscriptionView{Object: "billing_subscription", Subscription: sub}
 	if sub != nil {
 		view.PeriodEnd, view.GraceUntil = unixOrNull(sub.PeriodEnd), unixOrNull(sub.GraceUntil)
 	}
 	return writeJSON(w, view)
+}
+
+// What payments' routes answer.
+type (
+	checkoutView struct {
+		Object  string                `json:"object"`
+		URL     *string               `json:"url"` // of the page to pay on
+		Payment *models.PaymentObject `json:"payment"`
+	}
+	portalView struct {
+		Object string  `json:"object"`
+		URL    *string `json:"url"`
+	}
+	receivedView struct {
+		Received bool `json:"received"`
+	}
+	subscriptionView struct {
+		Object       string               `json:"object"`
+		Subscription *models.Subscription `json:"subscription"` // null: none
+		PeriodEnd    *int64               `json:"period_end"`
+		GraceUntil   *int64               `json:"grace_until"`
+	}
+	batchView struct {
+		Object string            `json:"object"`
+		Batch  *string           `json:"batch"`
+		Data   []*redeemCodeView `json:"data"`
+	}
+)
+
+// paymentOperations describe the routes.
+func paymentOperations() map[string]operation {
+	return map[string]operation{
+		"Query.payments": {response: listed{models.PaymentObject{}}, pages: true, query: []parameter{
+			{name: "user_id", about: "Those of this account. An admin's list holds all accounts' otherwise."},
+			{name: "status", about: "Those with this status.", enum: []string{"pending", "succeeded", "failed", "refunded"}},
+			{name: "kind", about: "Those that buy this.", enum: []string{"credit", "plan"}},
+		}},
+		"Query.payment":                {response: models.PaymentObject{}},
+		"Query.billingSubscription":    {response: subscriptionView{}},
+		"Mutation.recordPayment":       {request: models.RecordPaymentInput{}, required: []string{"user_id", "amount"}, example: `{"user_id":"user_x","amount":25,"reference":"invoice 17"}`, response: models.PaymentObject{}},
+		"Mutation.createCheckout":      {request: models.CreateCheckoutInput{}, example: `{"amount":25,"success_url":"https://app.example.com/paid","cancel_url":"https://app.example.com/"}`, response: checkoutView{}},
+		"Mutation.createPortalSession": {request: models.CreatePortalSessionInput{}, optional: true, example: `{"return_url":"https://app.example.com/"}`, response: portalView{}},
+		"Mutation.redeemCode":          {request: models.RedeemCodeInput{}, required: []string{"code"}, example: `{"code":"COAI-7K3M-9XQ2-V0TB-4HPA"}`, response: models.PaymentObject{}},
+		"Mutation.receiveStripeEvent":  {public: true, response: receivedView{}},
+		"Query.redeemCodes": {response: listed{redeemCodeView{}}, pages: true, query: []parameter{
+			{name: "batch", about: "Those that were made at once."},
+			{name: "usable", about: "Whether somebody can still redeem them.", kind: "boolean"},
+		}},
+		"Mutation.createRedeemCodes": {request: models.CreateRedeemCodesInput{}, example: `{"count":10,"credit":5}`, response: batchView{}},
+		"Mutation.disableRedeemCode": {response: redeemCodeView{}},
+	}
 }
 
 // redeemCodeView is a code as REST shows it. Code is there at creation alone.
@@ -186,7 +232,7 @@ func (h *handler) createRedeemCodes(w http.ResponseWriter, r *http.Request) erro
 	for i, c := range done.RedeemCodes {
 		views[i] = viewRedeemCode(c, done.Codes[i])
 	}
-	return writeJSON(w, map[string]any{"object": "list", "batch": done.Batch, "data": views})
+	return writeJSON(w, batchView{Object: "list", Batch: done.Batch, Data: views})
 }
 
 func (h *handler) disableRedeemCode(w http.ResponseWriter, r *http.Request) error {

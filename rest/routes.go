@@ -46,6 +46,7 @@ func routes() []route {
 
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
+		{http.MethodGet, "/v1/analytics/usage", "Query.usage", (*handler).usage},
 
 		{http.MethodGet, "/v1/users/{id}", "Query.user", (*handler).retrieveUser},
 		{http.MethodPatch, "/v1/users/{id}/budgets", "Mutation.updateUserBudgets", (*handler).updateUserBudgets},

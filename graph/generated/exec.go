@@ -109,6 +109,7 @@ type QueryResolver interface {
 	Payment(ctx context.Context, id string) (*models.Payment, error)
 	BillingSubscription(ctx context.Context) (*models.Subscription, error)
 	RedeemCodes(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.RedeemCodeFilter) (*models.Connection[models.RedeemCode], error)
+	Usage(ctx context.Context, startDate *string, endDate *string, granularity *models.UsageGranularity, timezone *string, model []string, userID []string, channelID []string, apiKeyID []string, groupBy []models.UsageDimension, compare *models.UsageComparison, limit *int, page *string) (*models.UsageReport, error)
 }
 type SubscriptionResolver interface {
 	ChatCompletion(ctx context.Context, input models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error)
@@ -2057,6 +2058,170 @@ type Query {
     "Which to give."
     filter: RedeemCodeFilter
   ): RedeemCodeConnection
+  """
+  What was used, in buckets of time: attempts at upstreams, tokens, cost and times.
+  Who is no admin sees their own. Scope: ` + "`" + `ANALYTICS_READ` + "`" + `.
+  """
+  usage(
+    "The first moment of the range: a time of ISO 8601, or a date, which is midnight in ` + "`" + `timezone` + "`" + `. Default: 7 days (of hours), 30 days, 12 weeks or 12 months before the end."
+    startDate: String
+    "The end of the range, itself outside: as ` + "`" + `startDate` + "`" + `. Default: the end of the bucket of now."
+    endDate: String
+    "The width of a bucket; default ` + "`" + `DAY` + "`" + `."
+    granularity: UsageGranularity
+    "The IANA name of the time zone in which buckets begin; default ` + "`" + `UTC` + "`" + `."
+    timezone: String
+    "Only these models."
+    model: [String!]
+    "Only these users. Who is no admin can name only themselves."
+    userId: [ID!]
+    "Only these channels. For admins."
+    channelId: [ID!]
+    "Only these API keys."
+    apiKeyId: [ID!]
+    "What results are told apart by; by default a bucket has one result. ` + "`" + `CHANNEL` + "`" + ` is for admins."
+    groupBy: [UsageDimension!]
+    "What to set the range beside."
+    compare: UsageComparison
+    "How many buckets on a page, 1 to 1000; default 1000."
+    limit: Int
+    "The ` + "`" + `nextPage` + "`" + ` of the page before."
+    page: String
+  ): UsageReport
+}
+
+"The width of a bucket of usage."
+enum UsageGranularity {
+  "An hour of the clock on the wall."
+  HOUR
+  "A day; where clocks change, of 23 or 25 hours."
+  DAY
+  "A week of ISO 8601, from Monday."
+  WEEK
+  "A calendar month."
+  MONTH
+}
+
+"What usage can be broken down by."
+enum UsageDimension {
+  "The model, aliases resolved."
+  MODEL
+  "The user."
+  USER
+  "The channel that was asked."
+  CHANNEL
+  "The API key."
+  API_KEY
+}
+
+"What a range of usage is set beside."
+enum UsageComparison {
+  "The range of as many buckets right before."
+  PREVIOUS_PERIOD
+}
+
+"Usage over a range of time."
+type UsageReport {
+  "Where the range begins."
+  start: DateTime!
+  "Where it ends; itself outside."
+  end: DateTime!
+  "The time zone in which buckets begin."
+  timezone: String!
+  "The width of a bucket."
+  granularity: UsageGranularity!
+  "What results are told apart by."
+  groupBy: [UsageDimension!]!
+  "The buckets of this page, in the order of time; empty ones are there too. The first and the last are cut to the range."
+  buckets: [UsageBucket!]!
+  "The whole range, on all pages."
+  totals: UsageResult!
+  "The whole range by group, the costliest first; empty when nothing is grouped."
+  groups: [UsageResult!]!
+  "The period before; null unless it was asked for."
+  previous: UsagePeriod
+  "How many buckets a page has at most."
+  limit: Int!
+  "Whether buckets follow."
+  hasMore: Boolean!
+  "What ` + "`" + `page` + "`" + ` takes to go on; null on the last page."
+  nextPage: String
+}
+
+"The range that another is compared with."
+type UsagePeriod {
+  "Where it begins."
+  start: DateTime!
+  "Where it ends; itself outside."
+  end: DateTime!
+  "The whole of it."
+  totals: UsageResult!
+  "The whole of it by group, the costliest first; empty when nothing is grouped."
+  groups: [UsageResult!]!
+}
+
+"Usage between two moments."
+type UsageBucket {
+  "Its first moment."
+  start: DateTime!
+  "Its end; itself outside."
+  end: DateTime!
+  "One for each group that was used, the costliest first; empty when nothing was."
+  results: [UsageResult!]!
+  "The bucket in the same place of the period before; null unless it was asked for."
+  previous: UsageBucket
+}
+
+"A sum over attempts at upstreams. What it is not told apart by is null."
+type UsageResult {
+  "The model."
+  model: String
+  "The user."
+  userId: ID
+  "The channel."
+  channelId: ID
+  "The API key."
+  apiKeyId: ID
+  "How many attempts there were."
+  numModelRequests: Int64!
+  "How many of them failed, or were left by their client."
+  numErrors: Int64!
+  "Tokens of prompts, cached ones included."
+  inputTokens: Int64!
+  "Tokens of answers, reasoning included."
+  outputTokens: Int64!
+  "Prompt tokens that upstreams read from their caches."
+  inputCachedTokens: Int64!
+  "Completion tokens spent on thinking."
+  reasoningTokens: Int64!
+  "Those of prompts and answers together."
+  totalTokens: Int64!
+  "What they cost."
+  cost: Money!
+  "How long they took, in milliseconds."
+  latencyMs: UsageLatency!
+  "How long their first output took, in milliseconds."
+  ttftMs: UsageTtft!
+}
+
+"How long attempts took, in milliseconds; null without any. Percentiles are within 1 %."
+type UsageLatency {
+  "The mean."
+  avg: Float
+  "The median."
+  p50: Float
+  "95 of 100 took at most this."
+  p95: Float
+  "99 of 100 took at most this."
+  p99: Float
+}
+
+"How long the first output took, in milliseconds, of attempts that had some; null without any. Percentiles are within 1 %."
+type UsageTtft {
+  "The median."
+  p50: Float
+  "95 of 100 took at most this."
+  p95: Float
 }
 
 "What upstreams reported for one channel, model and day beside our own count."
@@ -4232,6 +4397,112 @@ func (ec *executionContext) childFields_UsageAudit(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type UsageAudit", field.Name)
 }
 
+func (ec *executionContext) childFields_UsageBucket(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsageBucket_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsageBucket_end(ctx, field)
+	case "results":
+		return ec.fieldContext_UsageBucket_results(ctx, field)
+	case "previous":
+		return ec.fieldContext_UsageBucket_previous(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageBucket", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageLatency(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "avg":
+		return ec.fieldContext_UsageLatency_avg(ctx, field)
+	case "p50":
+		return ec.fieldContext_UsageLatency_p50(ctx, field)
+	case "p95":
+		return ec.fieldContext_UsageLatency_p95(ctx, field)
+	case "p99":
+		return ec.fieldContext_UsageLatency_p99(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageLatency", field.Name)
+}
+
+func (ec *executionContext) childFields_UsagePeriod(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsagePeriod_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsagePeriod_end(ctx, field)
+	case "totals":
+		return ec.fieldContext_UsagePeriod_totals(ctx, field)
+	case "groups":
+		return ec.fieldContext_UsagePeriod_groups(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsagePeriod", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsageReport_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsageReport_end(ctx, field)
+	case "timezone":
+		return ec.fieldContext_UsageReport_timezone(ctx, field)
+	case "granularity":
+		return ec.fieldContext_UsageReport_granularity(ctx, field)
+	case "groupBy":
+		return ec.fieldContext_UsageReport_groupBy(ctx, field)
+	case "buckets":
+		return ec.fieldContext_UsageReport_buckets(ctx, field)
+	case "totals":
+		return ec.fieldContext_UsageReport_totals(ctx, field)
+	case "groups":
+		return ec.fieldContext_UsageReport_groups(ctx, field)
+	case "previous":
+		return ec.fieldContext_UsageReport_previous(ctx, field)
+	case "limit":
+		return ec.fieldContext_UsageReport_limit(ctx, field)
+	case "hasMore":
+		return ec.fieldContext_UsageReport_hasMore(ctx, field)
+	case "nextPage":
+		return ec.fieldContext_UsageReport_nextPage(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageReport", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_UsageResult_model(ctx, field)
+	case "userId":
+		return ec.fieldContext_UsageResult_userId(ctx, field)
+	case "channelId":
+		return ec.fieldContext_UsageResult_channelId(ctx, field)
+	case "apiKeyId":
+		return ec.fieldContext_UsageResult_apiKeyId(ctx, field)
+	case "numModelRequests":
+		return ec.fieldContext_UsageResult_numModelRequests(ctx, field)
+	case "numErrors":
+		return ec.fieldContext_UsageResult_numErrors(ctx, field)
+	case "inputTokens":
+		return ec.fieldContext_UsageResult_inputTokens(ctx, field)
+	case "outputTokens":
+		return ec.fieldContext_UsageResult_outputTokens(ctx, field)
+	case "inputCachedTokens":
+		return ec.fieldContext_UsageResult_inputCachedTokens(ctx, field)
+	case "reasoningTokens":
+		return ec.fieldContext_UsageResult_reasoningTokens(ctx, field)
+	case "totalTokens":
+		return ec.fieldContext_UsageResult_totalTokens(ctx, field)
+	case "cost":
+		return ec.fieldContext_UsageResult_cost(ctx, field)
+	case "latencyMs":
+		return ec.fieldContext_UsageResult_latencyMs(ctx, field)
+	case "ttftMs":
+		return ec.fieldContext_UsageResult_ttftMs(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageResult", field.Name)
+}
+
 func (ec *executionContext) childFields_UsageSummary(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "requestsToday":
@@ -4242,6 +4513,16 @@ func (ec *executionContext) childFields_UsageSummary(ctx context.Context, field 
 		return ec.fieldContext_UsageSummary_costThisMonth(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UsageSummary", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageTtft(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "p50":
+		return ec.fieldContext_UsageTtft_p50(ctx, field)
+	case "p95":
+		return ec.fieldContext_UsageTtft_p95(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageTtft", field.Name)
 }
 
 func (ec *executionContext) childFields_User(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5453,6 +5734,108 @@ func (ec *executionContext) field_Query_usageAudit_args(ctx context.Context, raw
 		return nil, err
 	}
 	args["channelId"] = arg2
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_usage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "startDate",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["startDate"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "endDate",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["endDate"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "granularity",
+		func(ctx context.Context, v any) (*models.UsageGranularity, error) {
+			return ec.unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["granularity"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "timezone",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["timezone"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "model",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["model"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "userId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["userId"] = arg5
+	arg6, err := graphql.ProcessArgField(ctx, rawArgs, "channelId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["channelId"] = arg6
+	arg7, err := graphql.ProcessArgField(ctx, rawArgs, "apiKeyId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["apiKeyId"] = arg7
+	arg8, err := graphql.ProcessArgField(ctx, rawArgs, "groupBy",
+		func(ctx context.Context, v any) ([]models.UsageDimension, error) {
+			return ec.unmarshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["groupBy"] = arg8
+	arg9, err := graphql.ProcessArgField(ctx, rawArgs, "compare",
+		func(ctx context.Context, v any) (*models.UsageComparison, error) {
+			return ec.unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["compare"] = arg9
+	arg10, err := graphql.ProcessArgField(ctx, rawArgs, "limit",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["limit"] = arg10
+	arg11, err := graphql.ProcessArgField(ctx, rawArgs, "page",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["page"] = arg11
 	return args, nil
 }
 
@@ -15050,6 +15433,50 @@ func (ec *executionContext) fieldContext_Query_redeemCodes(ctx context.Context, 
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_usage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Usage(ctx, fc.Args["startDate"].(*string), fc.Args["endDate"].(*string), fc.Args["granularity"].(*models.UsageGranularity), fc.Args["timezone"].(*string), fc.Args["model"].([]string), fc.Args["userId"].([]string), fc.Args["channelId"].([]string), fc.Args["apiKeyId"].([]string), fc.Args["groupBy"].([]models.UsageDimension), fc.Args["compare"].(*models.UsageComparison), fc.Args["limit"].(*int), fc.Args["page"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageReport) graphql.Marshaler {
+			return ec.marshalOUsageReport2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageReport(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_usage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageReport(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_usage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query___type(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -18846,6 +19273,979 @@ func (ec *executionContext) fieldContext_UsageAudit_cost(_ context.Context, fiel
 	return fc, nil
 }
 
+func (ec *executionContext) _UsageBucket_start(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageBucket", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageBucket_end(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageBucket", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageBucket_results(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageBucket",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageBucket_previous(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_previous(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Previous, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+			return ec.marshalOUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_previous(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageBucket",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageBucket(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageLatency_avg(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_avg(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Avg, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_avg(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p50(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p50(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P50, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p50(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p95(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p95(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P95, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p95(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p99(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p99(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P99, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p99(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsagePeriod_start(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsagePeriod", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsagePeriod_end(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsagePeriod", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsagePeriod_totals(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_totals(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Totals, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_totals(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsagePeriod",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsagePeriod_groups(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsagePeriod",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_start(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageReport_end(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageReport_timezone(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_timezone(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Timezone, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_timezone(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageReport_granularity(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_granularity(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Granularity, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageGranularity) graphql.Marshaler {
+			return ec.marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_granularity(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "UsageGranularity")
+}
+
+func (ec *executionContext) _UsageReport_groupBy(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_groupBy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.GroupBy, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+			return ec.marshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_groupBy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "UsageDimension")
+}
+
+func (ec *executionContext) _UsageReport_buckets(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_buckets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Buckets, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageBucket) graphql.Marshaler {
+			return ec.marshalNUsageBucket2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucketᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_buckets(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageBucket(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_totals(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_totals(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Totals, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_totals(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_groups(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_previous(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_previous(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Previous, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsagePeriod) graphql.Marshaler {
+			return ec.marshalOUsagePeriod2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsagePeriod(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_previous(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsagePeriod(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_limit(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_limit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Limit, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_limit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _UsageReport_hasMore(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_hasMore(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.HasMore, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_hasMore(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _UsageReport_nextPage(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_nextPage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NextPage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_nextPage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageResult_model(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageResult_userId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_userId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_userId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_channelId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_apiKeyId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_apiKeyId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.APIKeyID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_apiKeyId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_numModelRequests(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_numModelRequests(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NumModelRequests, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_numModelRequests(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_numErrors(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_numErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NumErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_numErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_inputTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_inputTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.InputTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_inputTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_outputTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_outputTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OutputTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_outputTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_inputCachedTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_inputCachedTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.InputCachedTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_inputCachedTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_reasoningTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_reasoningTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReasoningTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_reasoningTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_totalTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_totalTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalTokens(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_totalTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, true, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_cost(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_cost(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cost(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_cost(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageResult_latencyMs(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_latencyMs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LatencyMS, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageLatency) graphql.Marshaler {
+			return ec.marshalNUsageLatency2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageLatency(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_latencyMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageLatency(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageResult_ttftMs(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_ttftMs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TTFTMS, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageTTFT) graphql.Marshaler {
+			return ec.marshalNUsageTtft2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageTTFT(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_ttftMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageTtft(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UsageSummary_requestsToday(ctx context.Context, field graphql.CollectedField, obj *models.UsageSummary) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -18922,6 +20322,52 @@ func (ec *executionContext) fieldContext_UsageSummary_costThisMonth(_ context.Co
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _UsageTtft_p50(ctx context.Context, field graphql.CollectedField, obj *models.UsageTTFT) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageTtft_p50(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P50, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageTtft_p50(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageTtft", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageTtft_p95(ctx context.Context, field graphql.CollectedField, obj *models.UsageTTFT) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageTtft_p95(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P95, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageTtft_p95(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageTtft", field, false, false, "Float")
 }
 
 func (ec *executionContext) _User_id(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
@@ -27539,6 +28985,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_redeemCodes(ctx, field)
 				})
+		case "usage":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_usage(ctx, field)
+				})
 		case "__type":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Query___type(ctx, field)
@@ -29238,6 +30690,336 @@ func (ec *executionContext) _UsageAudit(ctx context.Context, sel ast.SelectionSe
 	return out
 }
 
+var usageBucketImplementors = []string{"UsageBucket"}
+
+func (ec *executionContext) _UsageBucket(ctx context.Context, sel ast.SelectionSet, obj *models.UsageBucket) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageBucketImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageBucket")
+		case "start":
+			out.Values[i] = ec._UsageBucket_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsageBucket_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "results":
+			out.Values[i] = ec._UsageBucket_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "previous":
+			out.Values[i] = ec._UsageBucket_previous(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageLatencyImplementors = []string{"UsageLatency"}
+
+func (ec *executionContext) _UsageLatency(ctx context.Context, sel ast.SelectionSet, obj *models.UsageLatency) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageLatencyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageLatency")
+		case "avg":
+			out.Values[i] = ec._UsageLatency_avg(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p50":
+			out.Values[i] = ec._UsageLatency_p50(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p95":
+			out.Values[i] = ec._UsageLatency_p95(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p99":
+			out.Values[i] = ec._UsageLatency_p99(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usagePeriodImplementors = []string{"UsagePeriod"}
+
+func (ec *executionContext) _UsagePeriod(ctx context.Context, sel ast.SelectionSet, obj *models.UsagePeriod) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usagePeriodImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsagePeriod")
+		case "start":
+			out.Values[i] = ec._UsagePeriod_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsagePeriod_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totals":
+			out.Values[i] = ec._UsagePeriod_totals(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._UsagePeriod_groups(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageReportImplementors = []string{"UsageReport"}
+
+func (ec *executionContext) _UsageReport(ctx context.Context, sel ast.SelectionSet, obj *models.UsageReport) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageReportImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageReport")
+		case "start":
+			out.Values[i] = ec._UsageReport_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsageReport_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "timezone":
+			out.Values[i] = ec._UsageReport_timezone(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "granularity":
+			out.Values[i] = ec._UsageReport_granularity(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groupBy":
+			out.Values[i] = ec._UsageReport_groupBy(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "buckets":
+			out.Values[i] = ec._UsageReport_buckets(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totals":
+			out.Values[i] = ec._UsageReport_totals(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._UsageReport_groups(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "previous":
+			out.Values[i] = ec._UsageReport_previous(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "limit":
+			out.Values[i] = ec._UsageReport_limit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "hasMore":
+			out.Values[i] = ec._UsageReport_hasMore(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "nextPage":
+			out.Values[i] = ec._UsageReport_nextPage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageResultImplementors = []string{"UsageResult"}
+
+func (ec *executionContext) _UsageResult(ctx context.Context, sel ast.SelectionSet, obj *models.UsageResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageResult")
+		case "model":
+			out.Values[i] = ec._UsageResult_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userId":
+			out.Values[i] = ec._UsageResult_userId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "channelId":
+			out.Values[i] = ec._UsageResult_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "apiKeyId":
+			out.Values[i] = ec._UsageResult_apiKeyId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "numModelRequests":
+			out.Values[i] = ec._UsageResult_numModelRequests(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "numErrors":
+			out.Values[i] = ec._UsageResult_numErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "inputTokens":
+			out.Values[i] = ec._UsageResult_inputTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "outputTokens":
+			out.Values[i] = ec._UsageResult_outputTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "inputCachedTokens":
+			out.Values[i] = ec._UsageResult_inputCachedTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reasoningTokens":
+			out.Values[i] = ec._UsageResult_reasoningTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totalTokens":
+			out.Values[i] = ec._UsageResult_totalTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "cost":
+			out.Values[i] = ec._UsageResult_cost(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "latencyMs":
+			out.Values[i] = ec._UsageResult_latencyMs(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "ttftMs":
+			out.Values[i] = ec._UsageResult_ttftMs(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var usageSummaryImplementors = []string{"UsageSummary"}
 
 func (ec *executionContext) _UsageSummary(ctx context.Context, sel ast.SelectionSet, obj *models.UsageSummary) graphql.Marshaler {
@@ -29262,6 +31044,44 @@ func (ec *executionContext) _UsageSummary(ctx context.Context, sel ast.Selection
 		case "costThisMonth":
 			out.Values[i] = ec._UsageSummary_costThisMonth(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageTtftImplementors = []string{"UsageTtft"}
+
+func (ec *executionContext) _UsageTtft(ctx context.Context, sel ast.SelectionSet, obj *models.UsageTTFT) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageTtftImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageTtft")
+		case "p50":
+			out.Values[i] = ec._UsageTtft_p50(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p95":
+			out.Values[i] = ec._UsageTtft_p95(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -31397,6 +33217,152 @@ func (ec *executionContext) marshalNUsageAudit2ᚖgithubᚗcomᚋcoaidevᚋcoai�
 	return ec._UsageAudit(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalNUsageBucket2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucketᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.UsageBucket) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx context.Context, sel ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "UsageBucket!")
+		return graphql.Null
+	}
+	return ec._UsageBucket(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx context.Context, v any) (models.UsageDimension, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx context.Context, sel ast.SelectionSet, v models.UsageDimension) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "UsageDimension!")
+	}
+	return res
+}
+
+var (
+	unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension = map[string]models.UsageDimension{
+		"MODEL":   models.UsageByModel,
+		"USER":    models.UsageByUser,
+		"CHANNEL": models.UsageByChannel,
+		"API_KEY": models.UsageByAPIKey,
+	}
+	marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension = map[models.UsageDimension]string{
+		models.UsageByModel:   "MODEL",
+		models.UsageByUser:    "USER",
+		models.UsageByChannel: "CHANNEL",
+		models.UsageByAPIKey:  "API_KEY",
+	}
+)
+
+func (ec *executionContext) unmarshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, v any) ([]models.UsageDimension, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.UsageDimension, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, sel ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, v any) (models.UsageGranularity, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, sel ast.SelectionSet, v models.UsageGranularity) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "UsageGranularity!")
+	}
+	return res
+}
+
+var (
+	unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[string]models.UsageGranularity{
+		"HOUR":  models.UsageHour,
+		"DAY":   models.UsageDay,
+		"WEEK":  models.UsageWeek,
+		"MONTH": models.UsageMonth,
+	}
+	marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[models.UsageGranularity]string{
+		models.UsageHour:  "HOUR",
+		models.UsageDay:   "DAY",
+		models.UsageWeek:  "WEEK",
+		models.UsageMonth: "MONTH",
+	}
+)
+
+func (ec *executionContext) marshalNUsageLatency2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageLatency(ctx context.Context, sel ast.SelectionSet, v models.UsageLatency) graphql.Marshaler {
+	return ec._UsageLatency(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx context.Context, sel ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "UsageResult!")
+		return graphql.Null
+	}
+	return ec._UsageResult(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNUsageTtft2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageTTFT(ctx context.Context, sel ast.SelectionSet, v models.UsageTTFT) graphql.Marshaler {
+	return ec._UsageTtft(ctx, sel, &v)
+}
+
 func (ec *executionContext) marshalNUserError2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserError(ctx context.Context, sel ast.SelectionSet, v models.UserError) graphql.Marshaler {
 	return ec._UserError(ctx, sel, &v)
 }
@@ -32302,6 +34268,41 @@ func (ec *executionContext) unmarshalOFunctionInput2ᚖgithubᚗcomᚋcoaidevᚋ
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalOID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]string, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNID2string(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOID2ᚕstringᚄ(ctx context.Context, sel ast.SelectionSet, v []string) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) unmarshalOID2ᚖstring(ctx context.Context, v any) (*string, error) {
 	if v == nil {
 		return nil, nil
@@ -33204,6 +35205,125 @@ func (ec *executionContext) marshalOUsageAudit2ᚕᚖgithubᚗcomᚋcoaidevᚋco
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx context.Context, sel ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsageBucket(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx context.Context, v any) (*models.UsageComparison, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx context.Context, sel ast.SelectionSet, v *models.UsageComparison) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison[*v])
+	return res
+}
+
+var (
+	unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison = map[string]models.UsageComparison{
+		"PREVIOUS_PERIOD": models.UsagePreviousPeriod,
+	}
+	marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison = map[models.UsageComparison]string{
+		models.UsagePreviousPeriod: "PREVIOUS_PERIOD",
+	}
+)
+
+func (ec *executionContext) unmarshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, v any) ([]models.UsageDimension, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.UsageDimension, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, sel ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, v any) (*models.UsageGranularity, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, sel ast.SelectionSet, v *models.UsageGranularity) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[*v])
+	return res
+}
+
+var (
+	unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[string]models.UsageGranularity{
+		"HOUR":  models.UsageHour,
+		"DAY":   models.UsageDay,
+		"WEEK":  models.UsageWeek,
+		"MONTH": models.UsageMonth,
+	}
+	marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[models.UsageGranularity]string{
+		models.UsageHour:  "HOUR",
+		models.UsageDay:   "DAY",
+		models.UsageWeek:  "WEEK",
+		models.UsageMonth: "MONTH",
+	}
+)
+
+func (ec *executionContext) marshalOUsagePeriod2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsagePeriod(ctx context.Context, sel ast.SelectionSet, v *models.UsagePeriod) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsagePeriod(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUsageReport2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageReport(ctx context.Context, sel ast.SelectionSet, v *models.UsageReport) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsageReport(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUsageSummary2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageSummary(ctx context.Context, sel ast.SelectionSet, v *models.UsageSummary) graphql.Marshaler {

@@ -38,6 +38,8 @@ type Config struct {
 	CompletionTimeout time.Duration `group:"Serving" env:"COAI_COMPLETION_TIMEOUT" flag:"completion-timeout" yaml:"completion_timeout" default:"10m" check:"positive" help:"Longest time for a whole completion, failover included."`
 	// CacheSize bounds the answers kept for keys with a response cache.
 	CacheSize Size `group:"Serving" env:"COAI_CACHE_SIZE" flag:"cache-size" yaml:"cache_size" default:"64MiB" help:"Memory for answers that are kept for API keys with a response cache. 0 keeps none."`
+	// AnalyticsMemory bounds the packed hours of usage kept in memory.
+	AnalyticsMemory Size `group:"Serving" env:"COAI_ANALYTICS_MEMORY" flag:"analytics-memory" yaml:"analytics_memory" default:"64MiB" check:"positive" help:"Memory for usage of past hours; a million records take about 32 MiB. What does not fit is read from the database."`
 	// DrainTimeout bounds a completion whose client has left, for keys that let it finish.
 	DrainTimeout time.Duration `group:"Serving" env:"COAI_DRAIN_TIMEOUT" flag:"drain-timeout" yaml:"drain_timeout" default:"1m" check:"positive" help:"How long a completion goes on after its client has left, for keys with on_disconnect=drain."`
 	// DrainTokens bounds the answer of such a completion.

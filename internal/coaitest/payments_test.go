@@ -66,7 +66,10 @@ func TestPaymentsThroughStripe(t *testing.T) {
 
 	var checkout struct {
 		URL     string
-		Payment struct{ ID, Status, Kind, UserID string }
+		Payment struct {
+			ID, Status, Kind string
+			UserID           string `json:"user_id"`
+		}
 	}
 	p.Do("POST", "/v1/payments/checkout", key, with(object{"amount": "12.34"})).JSON(t, &checkout)
 	if checkout.URL == "" || checkout.Payment.Status != "pending" {
@@ -92,6 +95,10 @@ func TestPaymentsThroughStripe(t *testing.T) {
 	var list struct{ Data []struct{ ID, Status string } }
 	if p.Do("GET", "/v1/payments?status=succeeded", key, nil).JSON(t, &list); len(list.Data) != 1 || list.Data[0].ID != checkout.Payment.ID {
 		t.Errorf("payments = %+v", list)
+	}
+	stranger := p.OtherUserKey("stranger@example.com", models.CreateAPIKeyInput{Name: "test"})
+	if p.Do("GET", "/v1/payments?user_id="+checkout.Payment.UserID, stranger, nil).JSON(t, &list); len(list.Data) != 0 {
+		t.Errorf("a stranger sees %+v", list)
 	}
 	var portal struct{ URL string }
 	if p.Do("POST", "/v1/payments/portal", key, object{"return_url": "https://app.example.com/"}).JSON(t, &portal); portal.URL == "" {
