@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/coaidev/coai/models"
 )
@@ -23,7 +24,7 @@ type Telemetry struct {
 // gateway's own share of the time to the first byte.
 // https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 type measure struct {
-	tracer    trace.Tracer
+	tracer    trace.Tracer // nil: none that records
 	duration  metric.Float64Histogram
 	tokens    metric.Int64Histogram
 	ttft      metric.Float64Histogram
@@ -57,6 +58,9 @@ func (m *measure) with(s series) metric.MeasurementOption {
 
 func newMeasure(t Telemetry) *measure {
 	m := &measure{tracer: t.Tracer}
+	if _, none := t.Tracer.(tracenoop.Tracer); none {
+		m.tracer = nil
+	}
 	// These calls fail only for bad names, and then give instruments that do nothing.
 	m.duration, _ = t.Meter.Float64Histogram("gen_ai.client.operation.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time of a request to an upstream."),
@@ -82,6 +86,9 @@ func (m *measure) cached(ctx context.Context, hit bool) {
 }
 
 func (m *measure) start(ctx context.Context, op models.Operation, model string, stream bool) (context.Context, trace.Span) {
+	if m.tracer == nil {
+		return ctx, tracenoop.Span{}
+	}
 	return m.tracer.Start(ctx, string(op)+" "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("gen_ai.operation.name", string(op)),
 		attribute.String("gen_ai.request.model", model),
@@ -122,6 +129,9 @@ func (m *measure) settled(ctx context.Context, j *job, rec *models.UsageRecord) 
 }
 
 func (m *measure) failed(span trace.Span, err error) {
+	if !span.IsRecording() {
+		return
+	}
 	e, _ := models.AsError(err)
 	span.SetStatus(codes.Error, e.Code)
 	span.SetAttributes(attribute.String("error.type", e.Code))
