@@ -29,7 +29,9 @@ func (h *handler) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Streams() {
-		return stream(h, w, r, openAIResponses(), h.resolver.StreamResponse, in)
+		return stream(h, w, r, openAIResponses(), func(ctx context.Context) (*graph.Feed[*models.StreamEvent], error) {
+			return h.resolver.StreamResponse(ctx, in)
+		})
 	}
 	start := time.Now()
 	done, err := graph.Outcome(h.resolver.Mutation().CreateResponse(r.Context(), in))

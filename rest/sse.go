@@ -55,12 +55,12 @@ func openAI() language {
 	}}
 }
 
-// stream sends what a resolver opens as server-sent events.
+// stream sends what open gets from a resolver as server-sent events.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
-func stream[E streamed, I any](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context, I) (*graph.Feed[E], error), in I) error {
+func stream[E streamed](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context) (*graph.Feed[E], error)) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	elements, err := open(ctx, in)
+	elements, err := open(ctx)
 	if err != nil {
 		return err
 	}

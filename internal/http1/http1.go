@@ -146,19 +146,33 @@ func (t *Transport) connect(ctx context.Context, addr string) (*conn, error) {
 	if c := t.pool.take(addr); c != nil {
 		return c, nil
 	}
-	dial := t.other.DialContext
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
+	// Dialling goes deep. The caller's stack may be kept for as long as a stream, and
+	// need not have room for that.
+	type dialled struct {
+		conn net.Conn
+		err  error
 	}
-	c, err := dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
+	done := make(chan dialled, 1)
+	go func() {
+		c, err := t.dial(ctx, addr)
+		done <- dialled{c, err}
+	}()
+	d := <-done
+	if d.err != nil {
+		return nil, fmt.Errorf("dial: %w", d.err)
 	}
 	limit := t.other.MaxResponseHeaderBytes
 	if limit <= 0 {
 		limit = http.DefaultMaxHeaderBytes
 	}
-	return t.pool.adopt(c, addr, limit), nil
+	return t.pool.adopt(d.conn, addr, limit), nil
+}
+
+func (t *Transport) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if t.other.DialContext != nil {
+		return t.other.DialContext(ctx, "tcp", addr)
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", addr) //nolint:wrapcheck // connect does
 }
 
 // appendRequest writes the request as it goes over the wire.
