@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
 
@@ -32,14 +33,18 @@ var usageNull = []byte(`,"usage":null`) //nolint:gochecknoglobals // a constant
 
 // chunk reads a chunk and brings its usage into OpenAI's form: null on every
 // chunk but the last when the client wants usage, absent when it does not.
-// keep is false for a chunk that carries nothing else.
-func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
+// keep is false for a chunk that carries nothing else. text is the chunk's, where
+// it is known to be no more than one; nil: nobody knows. raw may be changed.
+func (r *reading) chunk(raw, text []byte, wantsUsage bool) (out []byte, keep bool) {
 	if !r.head.Exists() {
 		r.head = gjson.ParseBytes(raw)
 	}
 	empty := true
 	r.finished = false
-	if text, ok := plain(raw); ok {
+	if text == nil {
+		text, _ = providers.PlainText(raw)
+	}
+	if text != nil {
 		empty = false
 		r.produced.Write(text)
 	} else {
@@ -63,7 +68,7 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 		if wantsUsage {
 			return raw, !empty
 		}
-		return append(raw[:at:at], raw[at+len(usageNull):]...), !empty
+		return append(raw[:at], raw[at+len(usageNull):]...), !empty
 	}
 	r.takeUsage(gjson.GetBytes(raw, "usage"))
 	var err error
@@ -76,36 +81,6 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 		return raw, !empty
 	}
 	return out, !empty
-}
-
-// plain gives the text of a chunk that is the next piece of a single choice's
-// content, without escapes, and no more, in the form in which OpenAI sends it.
-// Nearly all chunks are that, and need no parser. Quotes inside a JSON string are
-// escaped: what is looked for cannot be in one.
-func plain(raw []byte) (text []byte, ok bool) {
-	const (
-		delta  = `"delta":{"content":"`
-		reason = `"finish_reason":`
-	)
-	at := bytes.Index(raw, []byte(delta))
-	if at < 0 {
-		return nil, false
-	}
-	text = raw[at+len(delta):]
-	end := bytes.IndexByte(text, '"')
-	if end < 0 || bytes.IndexByte(text[:end], '\\') >= 0 {
-		return nil, false
-	}
-	text, rest := text[:end], text[end+1:]
-	if len(rest) == 0 || rest[0] != '}' || bytes.Contains(rest, []byte(`"delta"`)) || bytes.Contains(raw[:at], []byte(`"delta"`)) {
-		return nil, false
-	}
-	for _, part := range [][]byte{raw[:at], rest} {
-		if at := bytes.Index(part, []byte(`"finish_reason"`)); at >= 0 && !bytes.HasPrefix(part[at:], []byte(reason+"null")) {
-			return nil, false
-		}
-	}
-	return text, true
 }
 
 func insertUsageNull(raw []byte) []byte {

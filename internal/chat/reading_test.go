@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
 
@@ -40,9 +41,9 @@ func TestPlainChunks(t *testing.T) {
 		`{"choices":[],"usage":{"prompt_tokens":1}}`:                                                                                           false,
 		`{"choices":[{"index":0,"delta":{"refusal":"\"delta\":{\"content\":\"no\"}"},"finish_reason":null}]}`:                                  false,
 	} {
-		text, ok := plain([]byte(raw))
+		text, ok := providers.PlainText([]byte(raw))
 		if ok != want {
-			t.Errorf("plain(%s) = %v", raw, ok)
+			t.Errorf("PlainText(%s) = %v", raw, ok)
 		}
 		if produced, finished, empty := slow([]byte(raw)); ok && (string(text) != produced || finished || empty) {
 			t.Errorf("%s: plain says %q; the parser %q, finished %v, empty %v", raw, text, produced, finished, empty)
@@ -59,7 +60,7 @@ func FuzzPlain(f *testing.F) {
 			`{"choices":[{"index":0,"delta":{"content":` + string(gjson.AppendJSONString(nil, text)) + `},"finish_reason":null}]}`,
 			`{"note":` + string(gjson.AppendJSONString(nil, text)) + `,"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}`,
 		} {
-			got, ok := plain([]byte(raw))
+			got, ok := providers.PlainText([]byte(raw))
 			if produced, finished, empty := slow([]byte(raw)); ok && (string(got) != produced || finished || empty) {
 				t.Errorf("%s: plain says %q; the parser %q, finished %v, empty %v", raw, got, produced, finished, empty)
 			}

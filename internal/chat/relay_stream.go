@@ -149,7 +149,7 @@ func (r *Relayed) take(e Event) {
 	var last, hold bool
 	if r.call.Endpoint == providers.Completions {
 		var keep bool
-		if e.Data, keep = j.read.chunk(e.Data, r.call.WantsUsage); !keep {
+		if e.Data, keep = j.read.chunk(e.Data, nil, r.call.WantsUsage); !keep {
 			return
 		}
 		hold = j.read.finished

@@ -37,7 +37,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return context.WithValue(ctx, connectionKey{}, &connection{})
 		},
-		ErrorLog:          stdlog.New(s.log.With().Str("component", "http").Logger(), "", 0),
+		ErrorLog: stdlog.New(s.log.With().Str("component", "http").Logger(), "", 0),
 		// No WriteTimeout: a stream may take minutes. Each write has a deadline instead.
 	}
 	served := make(chan error, 1)

@@ -17,8 +17,9 @@ import (
 var ErrTooLarge = errors.New("event stream: event too large")
 
 const (
-	firstBuffer = 4 << 10
-	lineSlack   = 64 // what a line may hold beside the data: field name, colon, space
+	firstBuffer = 1 << 10 // enough where events come one by one
+	busyBuffer  = 4 << 10 // for sources that give more than that at once
+	lineSlack   = 64      // what a line may hold beside the data: field name, colon, space
 	maxEmpty    = 100
 )
 
@@ -45,6 +46,7 @@ type Reader struct {
 	lfTo  int // no LF in buf[line:lfTo], when lf is unknown
 	crTo  int // no CR in buf[line:crTo]
 	begun bool
+	full  bool // the source filled the buffer: there may be more
 	cr    bool // the last line ended in CR: an LF that follows belongs to it
 
 	hasData    bool
@@ -233,15 +235,19 @@ func (r *Reader) fill() {
 	if r.end == len(r.buf) {
 		r.compact()
 	}
-	if r.end == len(r.buf) {
-		grown := make([]byte, min(max(2*len(r.buf), firstBuffer), r.max+2*lineSlack+firstBuffer))
+	if r.end == len(r.buf) || r.full && len(r.buf) < busyBuffer {
+		size := max(2*len(r.buf), firstBuffer)
+		if len(r.buf) > 0 && size < busyBuffer {
+			size = busyBuffer
+		}
+		grown := make([]byte, min(size, r.max+2*lineSlack+firstBuffer))
 		copy(grown, r.buf[:r.end])
 		r.buf = grown
 	}
 	for range maxEmpty {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
-		r.err = err
+		r.err, r.full = err, r.end == len(r.buf)
 		if n > 0 || err != nil {
 			return
 		}
