@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
-	"strings"
 	"time"
 )
 
@@ -27,7 +26,7 @@ const (
 	EventPrefix      = "evt_"
 )
 
-var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
+var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
 
 // NewID makes an id: the prefix and 26 lower-case base32hex characters, which
 // are 48 bits of Unix milliseconds and 80 random bits, so that ids made later
@@ -36,5 +35,6 @@ func NewID(prefix string) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16)
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
-	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
+	var out [48]byte
+	return string(idEncoding.AppendEncode(append(out[:0], prefix...), b[:]))
 }

@@ -31,7 +31,9 @@ type measure struct {
 	overhead  metric.Float64Histogram
 	estimated metric.Int64Counter
 	cache     metric.Int64Counter
-	sets      sync.Map // series -> metric.MeasurementOption; making one anew costs more than to record
+
+	mu   sync.RWMutex
+	sets map[series]metric.MeasurementOption // making one anew costs more than to record
 }
 
 // series are the attributes of a measurement. Those that are empty are left out.
@@ -40,8 +42,11 @@ type series struct {
 }
 
 func (m *measure) with(s series) metric.MeasurementOption {
-	if set, ok := m.sets.Load(s); ok {
-		return set.(metric.MeasurementOption) // there is nothing else in it
+	m.mu.RLock()
+	set, known := m.sets[s]
+	m.mu.RUnlock()
+	if known {
+		return set
 	}
 	var list []attribute.KeyValue
 	for _, a := range []struct{ key, value string }{
@@ -52,12 +57,15 @@ func (m *measure) with(s series) metric.MeasurementOption {
 			list = append(list, attribute.String(a.key, a.value))
 		}
 	}
-	set, _ := m.sets.LoadOrStore(s, metric.WithAttributeSet(attribute.NewSet(list...)))
-	return set.(metric.MeasurementOption)
+	set = metric.WithAttributeSet(attribute.NewSet(list...))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sets[s] = set
+	return set
 }
 
 func newMeasure(t Telemetry) *measure {
-	m := &measure{tracer: t.Tracer}
+	m := &measure{tracer: t.Tracer, sets: map[series]metric.MeasurementOption{}}
 	if _, none := t.Tracer.(tracenoop.Tracer); none {
 		m.tracer = nil
 	}

@@ -98,9 +98,9 @@ func insertUsageNull(raw []byte) []byte {
 	return append(out, raw[end:]...)
 }
 
-// whole reads a whole answer.
+// whole reads a whole answer, which must not change afterwards.
 func (r *reading) whole(raw []byte) {
-	gjson.ParseBytes(raw).ForEach(func(key, value gjson.Result) bool {
+	gjson.Parse(providers.View(raw)).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "choices":
 			value.ForEach(func(_, choice gjson.Result) bool {
