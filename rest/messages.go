@@ -35,6 +35,7 @@ func (h *handler) createMessage(w http.ResponseWriter, r *http.Request) error {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	setChannel(w.Header(), done.Message.ChannelID)
+	setCache(w.Header(), done.Message.Cache)
 	writeBytes(w, http.StatusOK, done.Message.Raw)
 	return nil
 }

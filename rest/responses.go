@@ -39,6 +39,7 @@ func (h *handler) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	setChannel(w.Header(), done.Response.ChannelID)
+	setCache(w.Header(), done.Response.Cache)
 	setProcessing(w.Header(), start)
 	writeBytes(w, http.StatusOK, done.Response.Raw)
 	return nil

@@ -109,6 +109,29 @@ func (r *Reader) Buffered() []byte {
 	return nil
 }
 
+// Ready says that [Reader.Next] gives an event with data in it without reading from
+// the source. It may say no when that is so: of lines that end in CR alone it knows
+// nothing.
+func (r *Reader) Ready() bool {
+	from := r.line
+	if r.cr && from < r.end && r.buf[from] == '\n' {
+		from++
+	}
+	for rest := r.buf[from:r.end]; ; {
+		line, after, whole := bytes.Cut(rest, []byte{'\n'})
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		value, data := bytes.CutPrefix(line, []byte("data:"))
+		if !whole || len(line) == 0 { // an event without data says nothing, and Next goes on
+			return false
+		}
+		if data && len(bytes.TrimSpace(value)) > 0 {
+			return bytes.Contains(after, []byte("\n\n")) || bytes.Contains(after, []byte("\n\r\n")) ||
+				bytes.HasPrefix(after, []byte{'\n'}) || bytes.HasPrefix(after, []byte("\r\n"))
+		}
+		rest = after
+	}
+}
+
 // last deals with what is left when the source has ended.
 func (r *Reader) last() (Event, error) {
 	if !errors.Is(r.err, io.EOF) {
