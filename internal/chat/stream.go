@@ -185,6 +185,9 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 // ended says whether the upstream ended the answer properly. A failure whose
 // cause is an early end of the body is not that.
 func ended(err error) bool {
+	if err == nil {
+		return false
+	}
 	var failure *providers.Error
 	return errors.Is(err, io.EOF) && !errors.As(err, &failure)
 }

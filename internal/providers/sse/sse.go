@@ -255,7 +255,7 @@ func (r *Reader) fail(err error) error {
 
 // fill reads more bytes, after making room for them.
 func (r *Reader) fill() {
-	if r.end == len(r.buf) {
+	if r.end == len(r.buf) || r.line == r.end && !r.hasData { // the latter costs nothing
 		r.compact()
 	}
 	if r.end == len(r.buf) || r.full && len(r.buf) < busyBuffer {
