@@ -23,7 +23,7 @@ func levels() [][]string {
 	return [][]string{
 		0: {"models"},
 		1: {
-			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
+			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp", "internal/http1",
 			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated", "web",
 		},
 		2: {

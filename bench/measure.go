@@ -217,9 +217,13 @@ func (b *bench) measureStreams(ctx context.Context, load streamLoad) error {
 }
 
 // left waits until a number is back where it was, and gives what it is above
-// that. A few come and go with timers and the database's connections.
+// that. A few come and go with timers and the database's connections; more where
+// pools of connections to servers fill under load, and stay.
 func (b *bench) left(ctx context.Context, count func() int, before int) string {
-	const comeAndGo = 8
+	comeAndGo := 8
+	if b.backend.database != "" {
+		comeAndGo = 48
+	}
 	settled(ctx, 10*time.Second, func() bool {
 		b.closeIdle(ctx)
 		return count() <= before+comeAndGo

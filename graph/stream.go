@@ -26,7 +26,8 @@ type source[E any] interface {
 
 // Feed is a stream on its way to a caller that asks for one element after the
 // other, and so needs no goroutine between itself and the upstream. A failure, and
-// a panic too, is the last element. It is for one goroutine, and must be closed.
+// a panic too, is the last element. An element may be used again for the next one.
+// It is for one goroutine, and must be closed.
 type Feed[E comparable] struct {
 	ctx    context.Context // the request's: a stream outlives the call that opens it
 	from   source[E]
@@ -101,7 +102,8 @@ func (f *Feed[E]) fail(err error) E {
 }
 
 // pump moves a feed into a channel from one goroutine, which ends with the feed or
-// with its context. The feed is closed before the channel is.
+// with its context. The feed is closed before the channel is. What waits in the
+// channel is its own.
 func pump[E comparable](f *Feed[E], err error) (<-chan E, error) {
 	if err != nil {
 		return nil, err
@@ -112,6 +114,9 @@ func pump[E comparable](f *Feed[E], err error) (<-chan E, error) {
 		defer f.Close()
 		var none E
 		for element := f.Next(); element != none; element = f.Next() {
+			if lent, ok := any(element).(interface{ Owned() E }); ok {
+				element = lent.Owned()
+			}
 			select {
 			case out <- element:
 			case <-f.ctx.Done():

@@ -24,6 +24,9 @@ func (in *ChatCompletionInput) Validate() error {
 		return Invalid("messages", "'messages' must have at most %d messages; got %d.", MaxMessages, len(in.Messages))
 	}
 	for i := range in.Messages {
+		if in.Messages[i].plain() {
+			continue
+		}
 		if err := in.Messages[i].validate(indexed("messages", i)); err != nil {
 			return err
 		}
@@ -147,6 +150,17 @@ func validObject(param string, j JSON) error {
 		return Invalid(param, "'%s' must be an object.", param)
 	}
 	return nil
+}
+
+// plain says that a message is no more than a text of somebody, which needs no
+// further look.
+func (m *ChatMessage) plain() bool {
+	switch m.Role {
+	case RoleMessageSystem, RoleMessageDeveloper, RoleMessageUser, RoleMessageAssistant:
+		return m.Content != nil && m.Content.Text != nil && len(m.ToolCalls) == 0 && strings.IndexByte(*m.Content.Text, 0) < 0
+	case RoleMessageTool, RoleMessageFunction:
+	}
+	return false
 }
 
 func (m *ChatMessage) validate(at string) error {

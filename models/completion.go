@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -129,6 +130,7 @@ type ChatCompletionChunk struct {
 	Cache *CacheStatus // nil: the key uses no cache
 
 	raw  []byte
+	text []byte // see SetText
 	body *ChunkBody
 }
 
@@ -167,6 +169,21 @@ func NewChunk(body *ChunkBody) *ChatCompletionChunk { return &ChatCompletionChun
 // RawChunk wraps a chunk in OpenAI's own bytes, without line ends.
 func RawChunk(raw []byte) *ChatCompletionChunk { return &ChatCompletionChunk{raw: raw} }
 
+// Owned is the chunk with bytes of its own, for who keeps one whose stream uses
+// them again.
+func (c *ChatCompletionChunk) Owned() *ChatCompletionChunk {
+	own := *c
+	own.raw, own.text = bytes.Clone(c.raw), nil
+	return &own
+}
+
+// SetText says that the chunk is nothing but this piece of its only choice's text,
+// which is a part of its bytes.
+func (c *ChatCompletionChunk) SetText(text []byte) { c.text = text }
+
+// Text is what SetText was told; ok is false when the chunk may be anything.
+func (c *ChatCompletionChunk) Text() (text []byte, ok bool) { return c.text, c.text != nil }
+
 // FailedChunk ends a stream with a failure.
 func FailedChunk(e *Error) *ChatCompletionChunk { return &ChatCompletionChunk{Err: e} }
 
@@ -197,7 +214,7 @@ func (c *ChatCompletionChunk) JSON() ([]byte, error) {
 }
 
 // SetJSON replaces the bytes.
-func (c *ChatCompletionChunk) SetJSON(raw []byte) { c.raw, c.body = raw, nil }
+func (c *ChatCompletionChunk) SetJSON(raw []byte) { c.raw, c.text, c.body = raw, nil, nil }
 
 // ID is the completion's id, the same on all chunks.
 func (c *ChatCompletionChunk) ID() (string, error) { return read(c.Body, (*ChunkBody).id) }

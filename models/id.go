@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
-	"strings"
 	"time"
 )
 
@@ -27,7 +26,7 @@ const (
 	EventPrefix      = "evt_"
 )
 
-var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
+var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
 
 // NewID makes an id: the prefix and 26 lower-case base32hex characters, which
 // are 52 bits of Unix microseconds and 76 random bits, so that ids made later sort
@@ -39,5 +38,6 @@ func NewID(prefix string) string {
 	low := b[6] & 0xf0
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
 	b[6] = low | b[6]&0x0f
-	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
+	var out [48]byte
+	return string(idEncoding.AppendEncode(append(out[:0], prefix...), b[:]))
 }

@@ -38,6 +38,8 @@ type AnthropicMessage struct {
 	Usage      *Usage // as accounted
 	Raw        JSON   // the whole message in Anthropic's shape
 	ChannelID  string // the channel that answered; set for admins only
+
+	Cache *CacheStatus // nil: the key uses no cache
 }
 
 // CreateMessagePayload answers createMessage.

@@ -87,6 +87,8 @@ type Response struct {
 
 	Usage     *Usage `bun:"-"` // as accounted, when it was just made
 	ChannelID string `bun:"-"` // the channel that answered; set for admins only
+
+	Cache *CacheStatus `bun:"-"` // nil: the key uses no cache, or the response is read again
 }
 
 // BeforeAppendModel measures the row before bun writes it.

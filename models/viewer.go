@@ -42,7 +42,9 @@ func (v *Viewer) Require(s Scope) error {
 }
 
 // IsAdmin says whether [Viewer.Require] would grant [ScopeAdmin].
-func (v *Viewer) IsAdmin() bool { return v.Require(ScopeAdmin) == nil }
+func (v *Viewer) IsAdmin() bool {
+	return v != nil && v.Role == RoleAdmin && slices.Contains(v.Scopes, ScopeAdmin)
+}
 
 // MayUse says whether the key's allow-list permits the model.
 func (v *Viewer) MayUse(model string) bool {
@@ -71,6 +73,19 @@ func ViewerFrom(ctx context.Context) *Viewer {
 // WithRequestID puts the request's id into its context.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey, id)
+}
+
+// RequestValue answers for a context that carries the id and the viewer of a request
+// itself, as [WithRequestID] and [WithViewer] would have it. ok is false for keys that
+// are neither's.
+func RequestValue(key any, id string, v *Viewer) (value any, ok bool) {
+	switch key {
+	case requestIDKey:
+		return id, true
+	case viewerKey:
+		return v, true
+	}
+	return nil, false
 }
 
 // RequestIDFrom is the id of the request, empty outside one.

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,21 +15,35 @@ import (
 // https://platform.openai.com/docs/api-reference/chat/create
 func (h *handler) createChatCompletion(w http.ResponseWriter, r *http.Request) error {
 	start := time.Now()
-	body, err := h.readBody(w, r)
+	in, err := h.readChatCompletion(w, r)
 	if err != nil {
 		return err
 	}
-	if len(body) == 0 {
-		return emptyBody()
-	}
-	in := models.ChatCompletionInput{Raw: body, NoCache: noCache(r.Header)}
-	if err := unmarshal(body, &in, passUnknown); err != nil {
-		return err
-	}
 	if in.Streams() {
-		return stream(h, w, r, openAI(), h.resolver.StreamChatCompletion, in)
+		return stream(h, w, r, openAI(), func(ctx context.Context) (*graph.Feed[*models.ChatCompletionChunk], error) {
+			return h.resolver.StreamChatCompletion(ctx, *in)
+		})
 	}
-	done, err := graph.Outcome(h.resolver.Mutation().CreateChatCompletion(r.Context(), in))
+	return h.complete(w, r, in, start)
+}
+
+// readChatCompletion reads a request. It is apart from what waits for the answer,
+// so that a stream keeps no room for it on its stack.
+func (h *handler) readChatCompletion(w http.ResponseWriter, r *http.Request) (*models.ChatCompletionInput, error) {
+	body, err := h.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return nil, emptyBody()
+	}
+	in := &models.ChatCompletionInput{Raw: body, NoCache: noCache(r.Header)}
+	return in, unmarshal(body, in, passUnknown)
+}
+
+// complete answers in one piece.
+func (h *handler) complete(w http.ResponseWriter, r *http.Request, in *models.ChatCompletionInput, start time.Time) error {
+	done, err := graph.Outcome(h.resolver.Mutation().CreateChatCompletion(r.Context(), *in))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}

@@ -158,7 +158,11 @@ func checkContentType(h http.Header) error {
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return unsupportedMedia("Bodies with a Content-Encoding are not accepted.")
 	}
-	t, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	given := h.Get("Content-Type")
+	if given == "application/json" {
+		return nil
+	}
+	t, params, err := mime.ParseMediaType(given)
 	charset := params["charset"]
 	if err != nil || t != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return unsupportedMedia("The Content-Type must be application/json in UTF-8.")

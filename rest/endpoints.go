@@ -96,14 +96,14 @@ func relay[T any](h *handler, w http.ResponseWriter, r *http.Request, ask func(c
 	if err != nil {
 		return err
 	}
-	sendAnswer(w, r, a, began)
+	h.sendAnswer(w, r, a, began)
 	return nil
 }
 
 // sendAnswer sends an answer: whole, or as it comes.
-func sendAnswer(w http.ResponseWriter, r *http.Request, a *models.Answer, began time.Time) {
+func (h *handler) sendAnswer(w http.ResponseWriter, r *http.Request, a *models.Answer, began time.Time) {
 	setChannel(w.Header(), a.ChannelID)
-	w.Header().Set("Openai-Processing-Ms", strconv.FormatInt(time.Since(began).Milliseconds(), 10))
+	setProcessing(w.Header(), began)
 	if a.Body == nil {
 		w.Header().Set("Content-Type", a.ContentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(a.Bytes())))
@@ -112,22 +112,40 @@ func sendAnswer(w http.ResponseWriter, r *http.Request, a *models.Answer, began 
 		return
 	}
 	defer func() { _ = a.Body.Close() }() // accounts for what was sent
-	passOn(w, r, a)
+	if mediaType, _, _ := mime.ParseMediaType(a.ContentType); mediaType == "text/event-stream" {
+		h.passEvents(w, r, a.Body)
+		return
+	}
+	passBytes(w, r, a)
 }
 
-// passOn sends what comes as it comes. A failure ends a stream of events with an
-// event that tells it; of other bytes the connection is cut, as nothing else
-// tells a client that they are not all.
-func passOn(w http.ResponseWriter, r *http.Request, a *models.Answer) {
-	h := w.Header()
-	mediaType, _, _ := mime.ParseMediaType(a.ContentType)
-	events := mediaType == "text/event-stream"
-	h.Set("Content-Type", a.ContentType)
-	if events {
-		h.Set("Content-Type", "text/event-stream; charset=utf-8")
-		h.Set("Cache-Control", "no-cache")
-		h.Set("X-Accel-Buffering", "no")
+// passEvents sends events as they come, with comments into their silence. A failure
+// ends them with an event that tells it.
+func (h *handler) passEvents(w http.ResponseWriter, r *http.Request, body io.Reader) {
+	const atOnce = 4 << 10
+	// A write that fails ends the request's context, and so the wait for the upstream.
+	out := newOutput(w, h.cfg.KeepAlive, func() {})
+	defer out.release()
+	buf := make([]byte, atOnce)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 && !out.write(buf[:n]) || errors.Is(err, io.EOF) {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		if known, gone := explain(r.Context(), err); !gone {
+			out.write(append(append([]byte("data: "), encodeError(r.Context(), known)...), "\n\n"...))
+		}
+		return
 	}
+}
+
+// passBytes sends what comes as it comes. A failure cuts the connection, as nothing
+// else tells a client that the bytes are not all.
+func passBytes(w http.ResponseWriter, r *http.Request, a *models.Answer) {
+	w.Header().Set("Content-Type", a.ContentType)
 	w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(w)
 	buf := make([]byte, flushSize)
@@ -149,15 +167,9 @@ func passOn(w http.ResponseWriter, r *http.Request, a *models.Answer) {
 		if err == nil {
 			continue
 		}
-		known, gone := explain(r.Context(), err)
-		if gone {
-			return
-		}
-		if !events {
+		if _, gone := explain(r.Context(), err); !gone {
 			panic(http.ErrAbortHandler)
 		}
-		_, _ = w.Write(append(append([]byte("data: "), encodeError(r.Context(), known)...), "\n\n"...))
-		_ = rc.Flush()
 		return
 	}
 }

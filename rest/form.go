@@ -44,7 +44,7 @@ func (h *handler) createTranscription(w http.ResponseWriter, r *http.Request) er
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	sendAnswer(w, r, &done.Transcription.Answer, began)
+	h.sendAnswer(w, r, &done.Transcription.Answer, began)
 	return nil
 }
 

@@ -26,13 +26,16 @@ func (h *handler) createMessage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Streams() {
-		return stream(h, w, r, anthropic(), h.resolver.StreamMessage, in)
+		return stream(h, w, r, anthropic(), func(ctx context.Context) (*graph.Feed[*models.StreamEvent], error) {
+			return h.resolver.StreamMessage(ctx, in)
+		})
 	}
 	done, err := graph.Outcome(h.resolver.Mutation().CreateMessage(r.Context(), in))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	setChannel(w.Header(), done.Message.ChannelID)
+	setCache(w.Header(), done.Message.Cache)
 	writeBytes(w, http.StatusOK, done.Message.Raw)
 	return nil
 }

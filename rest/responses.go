@@ -29,7 +29,9 @@ func (h *handler) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if in.Streams() {
-		return stream(h, w, r, openAIResponses(), h.resolver.StreamResponse, in)
+		return stream(h, w, r, openAIResponses(), func(ctx context.Context) (*graph.Feed[*models.StreamEvent], error) {
+			return h.resolver.StreamResponse(ctx, in)
+		})
 	}
 	start := time.Now()
 	done, err := graph.Outcome(h.resolver.Mutation().CreateResponse(r.Context(), in))
@@ -37,6 +39,7 @@ func (h *handler) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err //nolint:wrapcheck // a resolver's
 	}
 	setChannel(w.Header(), done.Response.ChannelID)
+	setCache(w.Header(), done.Response.Cache)
 	setProcessing(w.Header(), start)
 	writeBytes(w, http.StatusOK, done.Response.Raw)
 	return nil

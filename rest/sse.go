@@ -55,12 +55,12 @@ func openAI() language {
 	}}
 }
 
-// stream sends what a resolver opens as server-sent events.
+// stream sends what open gets from a resolver as server-sent events.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
-func stream[E streamed, I any](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context, I) (*graph.Feed[E], error), in I) error {
+func stream[E streamed](h *handler, w http.ResponseWriter, r *http.Request, l language, open func(context.Context) (*graph.Feed[E], error)) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	elements, err := open(ctx, in)
+	elements, err := open(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,22 @@ func stream[E streamed, I any](h *handler, w http.ResponseWriter, r *http.Reques
 	return out.sendAll(ctx, elements)
 }
 
-// eventWriter collects events and writes them, and fills silence with comments.
-// It sends the head of the answer with the first of them.
+// eventWriter writes the elements of a stream.
 type eventWriter[E streamed] struct {
+	*output
+
+	lang language
+}
+
+func newEventWriter[E streamed](w http.ResponseWriter, l language, keepAlive time.Duration, stop func()) *eventWriter[E] {
+	return &eventWriter[E]{output: newOutput(w, keepAlive, stop), lang: l}
+}
+
+// output collects events and writes them, and fills silence with comments. It sends
+// the head of the answer with the first of them.
+type output struct {
 	w         http.ResponseWriter
 	rc        *http.ResponseController
-	lang      language
 	keepAlive time.Duration
 	stop      func() // ends the wait for a stream whose client takes nothing
 
@@ -88,10 +98,10 @@ type eventWriter[E streamed] struct {
 	broken   bool // the client takes nothing
 }
 
-func newEventWriter[E streamed](w http.ResponseWriter, l language, keepAlive time.Duration, stop func()) *eventWriter[E] {
+func newOutput(w http.ResponseWriter, keepAlive time.Duration, stop func()) *output {
 	buf, _ := buffers.Get().(*bytes.Buffer)
-	e := &eventWriter[E]{
-		w: w, rc: http.NewResponseController(w), lang: l, keepAlive: keepAlive, stop: stop, buf: buf, last: time.Now(),
+	e := &output{
+		w: w, rc: http.NewResponseController(w), keepAlive: keepAlive, stop: stop, buf: buf, last: time.Now(),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -101,7 +111,7 @@ func newEventWriter[E streamed](w http.ResponseWriter, l language, keepAlive tim
 
 // release ends the comments and gives the buffer back, unless a huge chunk has
 // swollen it.
-func (e *eventWriter[E]) release() {
+func (e *output) release() {
 	const keep = 64 << 10
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -115,7 +125,7 @@ func (e *eventWriter[E]) release() {
 
 // comment is called when it may have been silent for too long. The timer runs
 // through: it is not set anew for each chunk.
-func (e *eventWriter[E]) comment() {
+func (e *output) comment() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.buf == nil || e.broken {
@@ -216,7 +226,7 @@ func (e *eventWriter[E]) add(ctx context.Context, element E) (ended bool) {
 
 // event adds a JSON value. Line breaks in it can only be white space, and would
 // end the event's line.
-func (e *eventWriter[E]) event(name string, b []byte) {
+func (e *output) event(name string, b []byte) {
 	if name != "" {
 		e.buf.WriteString("event: ")
 		e.buf.WriteString(name)
@@ -251,8 +261,19 @@ func (e *eventWriter[E]) fail(ctx context.Context, err error) {
 	e.event(e.lang.fail(ctx, known))
 }
 
+// write sends what is already spelled as events, and says whether the client took it.
+func (e *output) write(b []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.broken {
+		return false
+	}
+	e.buf.Write(b)
+	return e.flush()
+}
+
 // flush writes what was collected, and says whether the client took it.
-func (e *eventWriter[E]) flush() bool {
+func (e *output) flush() bool {
 	if e.buf.Len() == 0 {
 		return true
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -144,6 +145,31 @@ func TestSilenceIsFilledWithComments(t *testing.T) {
 		after(41*time.Second, a+"|"+comment+"|"+comment)
 		close(chunks)
 		after(42*time.Second, a+"|"+comment+"|"+comment+"|data: [DONE]\n\n")
+	})
+}
+
+// Events that are only passed on get comments too, between whole events.
+func TestSilenceOfPassedEventsIsFilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &handler{cfg: Config{KeepAlive: 15 * time.Second}}
+		w := newWire()
+		from, to := io.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.passEvents(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/completions", nil), from)
+		}()
+		_, _ = io.WriteString(to, "data: a\n\n")
+		<-time.After(16 * time.Second)
+		_, _ = io.WriteString(to, "data: [DONE]\n\n")
+		_ = to.Close()
+		<-done
+		if got, want := strings.Join(w.flushes(), "|"), "data: a\n\n|: keep-alive\n\n|data: [DONE]\n\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if h := w.Header(); h.Get("Content-Type") != "text/event-stream; charset=utf-8" || h.Get("X-Accel-Buffering") != "no" {
+			t.Errorf("headers %v", h)
+		}
 	})
 }
 

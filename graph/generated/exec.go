@@ -2425,6 +2425,8 @@ type AnthropicMessage {
   usage: Usage
   "The whole message in Anthropic's shape."
   raw: JSON!
+  "Whether the answer came out of the response cache; null when the key uses none."
+  cache: CacheStatus
 }
 
 """
@@ -2519,6 +2521,8 @@ type Response {
   usage: Usage
   "The whole response in OpenAI's shape."
   raw: JSON!
+  "Whether it came out of the response cache, when it was just made; null when the key uses none."
+  cache: CacheStatus
 }
 
 "The state of a response."
@@ -3035,6 +3039,8 @@ func (ec *executionContext) childFields_AnthropicMessage(ctx context.Context, fi
 		return ec.fieldContext_AnthropicMessage_usage(ctx, field)
 	case "raw":
 		return ec.fieldContext_AnthropicMessage_raw(ctx, field)
+	case "cache":
+		return ec.fieldContext_AnthropicMessage_cache(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AnthropicMessage", field.Name)
 }
@@ -4029,6 +4035,8 @@ func (ec *executionContext) childFields_Response(ctx context.Context, field grap
 		return ec.fieldContext_Response_usage(ctx, field)
 	case "raw":
 		return ec.fieldContext_Response_raw(ctx, field)
+	case "cache":
+		return ec.fieldContext_Response_cache(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Response", field.Name)
 }
@@ -6224,6 +6232,29 @@ func (ec *executionContext) _AnthropicMessage_raw(ctx context.Context, field gra
 }
 func (ec *executionContext) fieldContext_AnthropicMessage_raw(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _AnthropicMessage_cache(ctx context.Context, field graphql.CollectedField, obj *models.AnthropicMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AnthropicMessage_cache(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cache, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CacheStatus) graphql.Marshaler {
+			return ec.marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AnthropicMessage_cache(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AnthropicMessage", field, false, false, "CacheStatus")
 }
 
 func (ec *executionContext) _ApiKey_id(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
@@ -16452,6 +16483,29 @@ func (ec *executionContext) fieldContext_Response_raw(_ context.Context, field g
 	return graphql.NewScalarFieldContext("Response", field, false, false, "JSON")
 }
 
+func (ec *executionContext) _Response_cache(ctx context.Context, field graphql.CollectedField, obj *models.Response) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Response_cache(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cache, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CacheStatus) graphql.Marshaler {
+			return ec.marshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Response_cache(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Response", field, false, false, "CacheStatus")
+}
+
 func (ec *executionContext) _ResponseItem_id(ctx context.Context, field graphql.CollectedField, obj *models.ResponseItem) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -25574,6 +25628,11 @@ func (ec *executionContext) _AnthropicMessage(ctx context.Context, sel ast.Selec
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "cache":
+			out.Values[i] = ec._AnthropicMessage_cache(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -29398,6 +29457,11 @@ func (ec *executionContext) _Response(ctx context.Context, sel ast.SelectionSet,
 		case "raw":
 			out.Values[i] = ec._Response_raw(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "cache":
+			out.Values[i] = ec._Response_cache(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:

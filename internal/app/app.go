@@ -111,6 +111,7 @@ func (a *App) wire(ctx context.Context) error {
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
 			func(ctx context.Context) { _ = graphql.Shutdown(ctx) },
+			func(ctx context.Context) { _ = completions.EndDrains(ctx) }, // Close tells its error
 		},
 	}
 	if a.cfg.MetricsAddr != "" {

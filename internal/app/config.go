@@ -106,7 +106,7 @@ type Config struct {
 	OTLPEndpoint string `group:"Telemetry" env:"COAI_OTLP_ENDPOINT" flag:"otlp-endpoint" yaml:"otlp_endpoint" secret:"url" check:"http-url" help:"OpenTelemetry collector for traces (OTLP over HTTP), such as http://localhost:4318/v1/traces. Empty: no traces."`
 
 	// GOGC paces the garbage collector.
-	GOGC int `group:"Runtime" env:"COAI_GOGC" flag:"gogc" yaml:"gogc" default:"400" check:"positive" help:"Heap growth in percent between garbage collections. The GOGC variable goes first."`
+	GOGC int `group:"Runtime" env:"COAI_GOGC" flag:"gogc" yaml:"gogc" default:"400" check:"positive" help:"Heap growth in percent between garbage collections, at most: it is less where little is allocated, as in streams that wait. The GOGC variable goes first, and fixes it."`
 	// MemoryLimit is the soft limit of the Go runtime.
 	MemoryLimit Size `group:"Runtime" env:"COAI_MEMORY_LIMIT" flag:"memory-limit" yaml:"memory_limit" default:"" check:"not-negative" help:"Soft memory limit, such as 2GiB. Empty: 80 % of the container's or host's memory. The GOMEMLIMIT variable goes first."`
 

@@ -17,6 +17,7 @@ import (
 func (c *Config) TuneRuntime(system fs.FS) {
 	if !c.hasGOGC {
 		debug.SetGCPercent(c.GOGC)
+		newPacer(c.GOGC).follow()
 	}
 	if c.hasLimit {
 		return

@@ -3,6 +3,7 @@ package app
 import (
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestMemoryIsTheTightestLimit(t *testing.T) {
@@ -40,6 +41,27 @@ func TestMemoryIsTheTightestLimit(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := memory(tc.system); got != tc.want {
 				t.Errorf("memory is %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestGrowthFollowsWhatIsAllocated(t *testing.T) {
+	for _, tc := range []struct {
+		name               string
+		allocated, scanned uint64
+		took               time.Duration
+		want               int
+	}{
+		{"a small heap under load", 100 << 20, 12 << 20, time.Second, 400},
+		{"many streams that wait", 4 << 20, 64 << 20, 4 * time.Second, 15},
+		{"many streams that come", 40 << 20, 64 << 20, time.Second, 60},
+		{"an idle process", 1 << 20, 16 << 20, 2 * time.Minute, 55},
+		{"nothing yet", 0, 0, 0, 400},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := growth(tc.allocated, tc.scanned, tc.took, 400); got != tc.want {
+				t.Errorf("%d %%, want %d", got, tc.want)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/coaidev/coai/internal/http1"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/providers/anthropic"
 	"github.com/coaidev/coai/internal/providers/echo"
@@ -95,7 +96,7 @@ func quirks(s *models.ChannelSettings) openai.Quirks {
 	return q
 }
 
-func (r *Registry) transport(s *models.ChannelSettings) (*http.Transport, error) {
+func (r *Registry) transport(s *models.ChannelSettings) (*http1.Transport, error) {
 	opts := safehttp.Options{Policy: r.cfg.Policy, ConnectTimeout: milliseconds(s.ConnectTimeoutMS, 10*time.Second)}
 	if s.ProxyURL != nil {
 		proxy, err := url.Parse(*s.ProxyURL)
@@ -104,7 +105,7 @@ func (r *Registry) transport(s *models.ChannelSettings) (*http.Transport, error)
 		}
 		opts.ProxyURL = proxy
 	}
-	return safehttp.NewTransport(opts), nil
+	return http1.New(safehttp.NewTransport(opts)), nil
 }
 
 // publicClient fetches what users name by URL. It reaches public addresses alone,

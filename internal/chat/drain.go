@@ -23,7 +23,7 @@ const (
 	DefaultDrains       = 100
 )
 
-// patience is how long [Service.Close] lets what drains finish by itself.
+// patience is how long [Service.EndDrains] lets what drains finish by itself.
 const patience = 3 * time.Second
 
 // drains are the completions of a process that go on without their client.
@@ -34,6 +34,8 @@ type drains struct {
 	slots   *semaphore.Weighted
 	ctx     context.Context // ends when they are to be cut
 	cut     context.CancelCauseFunc
+	ending  sync.Once
+	failed  error // of the ending
 }
 
 func newDrains(cfg Config) *drains {
@@ -52,19 +54,31 @@ func newDrains(cfg Config) *drains {
 	return d
 }
 
-// Close ends the completions that go on without their client: it waits for them
-// a little, then cuts them and waits until they are accounted for. Nothing may
-// be asked of the service any more.
+// Close ends the service: nothing may be asked of it any more.
 func (s *Service) Close(ctx context.Context) error {
 	defer s.cache.close()
+	return s.EndDrains(ctx)
+}
+
+// EndDrains ends the completions that go on without their client: it waits for them
+// a little, then cuts them and waits until they are accounted for. From then on a
+// completion ends with its client, so that a server which stops waits for nobody
+// who has left. Only the first call counts.
+func (s *Service) EndDrains(ctx context.Context) error {
+	d := s.drains
+	d.ending.Do(func() { d.failed = d.end(ctx) })
+	return d.failed
+}
+
+func (d *drains) end(ctx context.Context) error {
 	waiting, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	if s.drains.slots.Acquire(waiting, s.drains.most) == nil {
-		s.drains.cut(nil)
+	if d.slots.Acquire(waiting, d.most) == nil {
+		d.cut(nil)
 		return nil
 	}
-	s.drains.cut(models.Unavailable(models.CodeShuttingDown, "The server is shutting down."))
-	if err := s.drains.slots.Acquire(ctx, s.drains.most); err != nil {
+	d.cut(models.Unavailable(models.CodeShuttingDown, "The server is shutting down."))
+	if err := d.slots.Acquire(ctx, d.most); err != nil {
 		return fmt.Errorf("cut completions whose clients left: %w", err)
 	}
 	return nil

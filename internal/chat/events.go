@@ -41,7 +41,7 @@ func (e *Events) Next() (*models.StreamEvent, error) { return e.next(e.stream.Ne
 // Poll is [Events.Next] when that needs no waiting for the upstream, else it gives
 // nothing.
 func (e *Events) Poll() (*models.StreamEvent, error) {
-	if e.native != nil && len(e.ready) == 0 && !e.done {
+	if e.native != nil && len(e.ready) == 0 && !e.done && !e.native.Ready() {
 		return nil, nil //nolint:nilnil // nothing yet, and nothing wrong
 	}
 	return e.next(e.stream.Poll)

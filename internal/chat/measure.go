@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/coaidev/coai/models"
 )
@@ -23,14 +24,16 @@ type Telemetry struct {
 // gateway's own share of the time to the first byte.
 // https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 type measure struct {
-	tracer    trace.Tracer
+	tracer    trace.Tracer // nil: none that records
 	duration  metric.Float64Histogram
 	tokens    metric.Int64Histogram
 	ttft      metric.Float64Histogram
 	overhead  metric.Float64Histogram
 	estimated metric.Int64Counter
 	cache     metric.Int64Counter
-	sets      sync.Map // series -> metric.MeasurementOption; making one anew costs more than to record
+
+	mu   sync.RWMutex
+	sets map[series]metric.MeasurementOption // making one anew costs more than to record
 }
 
 // series are the attributes of a measurement. Those that are empty are left out.
@@ -39,8 +42,11 @@ type series struct {
 }
 
 func (m *measure) with(s series) metric.MeasurementOption {
-	if set, ok := m.sets.Load(s); ok {
-		return set.(metric.MeasurementOption) // there is nothing else in it
+	m.mu.RLock()
+	set, known := m.sets[s]
+	m.mu.RUnlock()
+	if known {
+		return set
 	}
 	var list []attribute.KeyValue
 	for _, a := range []struct{ key, value string }{
@@ -51,12 +57,18 @@ func (m *measure) with(s series) metric.MeasurementOption {
 			list = append(list, attribute.String(a.key, a.value))
 		}
 	}
-	set, _ := m.sets.LoadOrStore(s, metric.WithAttributeSet(attribute.NewSet(list...)))
-	return set.(metric.MeasurementOption)
+	set = metric.WithAttributeSet(attribute.NewSet(list...))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sets[s] = set
+	return set
 }
 
 func newMeasure(t Telemetry) *measure {
-	m := &measure{tracer: t.Tracer}
+	m := &measure{tracer: t.Tracer, sets: map[series]metric.MeasurementOption{}}
+	if _, none := t.Tracer.(tracenoop.Tracer); none {
+		m.tracer = nil
+	}
 	// These calls fail only for bad names, and then give instruments that do nothing.
 	m.duration, _ = t.Meter.Float64Histogram("gen_ai.client.operation.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time of a request to an upstream."),
@@ -82,6 +94,9 @@ func (m *measure) cached(ctx context.Context, hit bool) {
 }
 
 func (m *measure) start(ctx context.Context, op models.Operation, model string, stream bool) (context.Context, trace.Span) {
+	if m.tracer == nil {
+		return ctx, tracenoop.Span{}
+	}
 	return m.tracer.Start(ctx, string(op)+" "+model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("gen_ai.operation.name", string(op)),
 		attribute.String("gen_ai.request.model", model),
@@ -122,6 +137,9 @@ func (m *measure) settled(ctx context.Context, j *job, rec *models.UsageRecord) 
 }
 
 func (m *measure) failed(span trace.Span, err error) {
+	if !span.IsRecording() {
+		return
+	}
 	e, _ := models.AsError(err)
 	span.SetStatus(codes.Error, e.Code)
 	span.SetAttributes(attribute.String("error.type", e.Code))

@@ -40,7 +40,7 @@ func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models
 	if err != nil {
 		return nil, public(unreadable(err))
 	}
-	m.ChannelID = done.ChatCompletion.ChannelID
+	m.ChannelID, m.Cache = done.ChatCompletion.ChannelID, done.ChatCompletion.Cache
 	return &models.CreateMessagePayload{Message: m}, nil
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
 
@@ -21,6 +23,8 @@ type reading struct {
 	finished bool            // the chunk just read ends a choice
 	usage    *models.Usage   // the upstream's numbers; after settlement those of the record
 	rawUsage string          // the upstream's usage object with all its fields
+	usageAt  int             // where it is in a whole answer; 0: nobody knows
+	asTold   bool            // usage says no more and nothing else than rawUsage
 	images   int64           // that were made
 	audioMS  int64           // of audio that was transcribed
 }
@@ -29,14 +33,18 @@ var usageNull = []byte(`,"usage":null`) //nolint:gochecknoglobals // a constant
 
 // chunk reads a chunk and brings its usage into OpenAI's form: null on every
 // chunk but the last when the client wants usage, absent when it does not.
-// keep is false for a chunk that carries nothing else.
-func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
+// keep is false for a chunk that carries nothing else. text is the chunk's, where
+// it is known to be no more than one; nil: nobody knows. raw may be changed.
+func (r *reading) chunk(raw, text []byte, wantsUsage bool) (out []byte, keep bool) {
 	if !r.head.Exists() {
 		r.head = gjson.ParseBytes(raw)
 	}
 	empty := true
 	r.finished = false
-	if text, ok := plain(raw); ok {
+	if text == nil {
+		text, _ = providers.PlainText(raw)
+	}
+	if text != nil {
 		empty = false
 		r.produced.Write(text)
 	} else {
@@ -60,7 +68,7 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 		if wantsUsage {
 			return raw, !empty
 		}
-		return append(raw[:at:at], raw[at+len(usageNull):]...), !empty
+		return append(raw[:at], raw[at+len(usageNull):]...), !empty
 	}
 	r.takeUsage(gjson.GetBytes(raw, "usage"))
 	var err error
@@ -73,36 +81,6 @@ func (r *reading) chunk(raw []byte, wantsUsage bool) (out []byte, keep bool) {
 		return raw, !empty
 	}
 	return out, !empty
-}
-
-// plain gives the text of a chunk that is the next piece of a single choice's
-// content, without escapes, and no more, in the form in which OpenAI sends it.
-// Nearly all chunks are that, and need no parser. Quotes inside a JSON string are
-// escaped: what is looked for cannot be in one.
-func plain(raw []byte) (text []byte, ok bool) {
-	const (
-		delta  = `"delta":{"content":"`
-		reason = `"finish_reason":`
-	)
-	at := bytes.Index(raw, []byte(delta))
-	if at < 0 {
-		return nil, false
-	}
-	text = raw[at+len(delta):]
-	end := bytes.IndexByte(text, '"')
-	if end < 0 || bytes.IndexByte(text[:end], '\\') >= 0 {
-		return nil, false
-	}
-	text, rest := text[:end], text[end+1:]
-	if len(rest) == 0 || rest[0] != '}' || bytes.Contains(rest, []byte(`"delta"`)) || bytes.Contains(raw[:at], []byte(`"delta"`)) {
-		return nil, false
-	}
-	for _, part := range [][]byte{raw[:at], rest} {
-		if at := bytes.Index(part, []byte(`"finish_reason"`)); at >= 0 && !bytes.HasPrefix(part[at:], []byte(reason+"null")) {
-			return nil, false
-		}
-	}
-	return text, true
 }
 
 func insertUsageNull(raw []byte) []byte {
@@ -120,14 +98,22 @@ func insertUsageNull(raw []byte) []byte {
 	return append(out, raw[end:]...)
 }
 
-// whole reads a whole answer.
+// whole reads a whole answer, which must not change afterwards.
 func (r *reading) whole(raw []byte) {
-	gjson.GetBytes(raw, "choices").ForEach(func(_, choice gjson.Result) bool {
-		r.produce(choice.Get("message"))
-		r.produced.WriteString(choice.Get("text").Str)
+	gjson.Parse(providers.View(raw)).ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "choices":
+			value.ForEach(func(_, choice gjson.Result) bool {
+				r.produce(choice.Get("message"))
+				r.produced.WriteString(choice.Get("text").Str)
+				return true
+			})
+		case "usage":
+			r.takeUsage(value)
+			r.usageAt = value.Index
+		}
 		return true
 	})
-	r.takeUsage(gjson.GetBytes(raw, "usage"))
 }
 
 // produce collects what the model wrote. It is counted only if the upstream
@@ -165,13 +151,20 @@ func (r *reading) takeUsage(u gjson.Result) {
 	if !u.IsObject() {
 		return
 	}
-	parsed := new(models.Usage)
-	if json.Unmarshal([]byte(u.Raw), parsed) != nil || parsed.PromptTokens < 0 || parsed.CompletionTokens < 0 {
+	parsed, ok := plainUsage(u)
+	if !ok {
+		parsed = new(models.Usage)
+		if json.Unmarshal([]byte(u.Raw), parsed) != nil {
+			return
+		}
+	}
+	if parsed.PromptTokens < 0 || parsed.CompletionTokens < 0 {
 		return
 	}
 	if parsed.PromptTokens == 0 && parsed.CompletionTokens == 0 && parsed.TotalTokens == 0 {
 		return // an empty object is no answer: count ourselves
 	}
+	r.asTold = ok && parsed.PromptTokens > 0 && parsed.CompletionTokens > 0 && parsed.TotalTokens > 0
 	if parsed.TotalTokens == 0 {
 		parsed.TotalTokens = parsed.PromptTokens + parsed.CompletionTokens
 	}
@@ -180,9 +173,79 @@ func (r *reading) takeUsage(u gjson.Result) {
 	r.usage, r.rawUsage = parsed, u.Raw
 }
 
+// plainUsage reads a usage object as nearly all are: of whole numbers, and of
+// details that are objects of such. ok is false for one that needs a decoder, or
+// that tells a price.
+func plainUsage(u gjson.Result) (out *models.Usage, ok bool) {
+	out, ok = new(models.Usage), true
+	number := func(into *int64, v gjson.Result) {
+		n, err := strconv.ParseInt(v.Raw, 10, 64)
+		*into, ok = n, ok && err == nil && *into == 0 // what is told twice is for the decoder
+	}
+	u.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "prompt_tokens":
+			number(&out.PromptTokens, value)
+		case "completion_tokens":
+			number(&out.CompletionTokens, value)
+		case "total_tokens":
+			number(&out.TotalTokens, value)
+		case "prompt_tokens_details":
+			d := new(models.PromptTokensDetails)
+			ok = ok && value.IsObject() && out.PromptTokensDetails == nil
+			value.ForEach(func(key, value gjson.Result) bool {
+				switch key.Str {
+				case "cached_tokens":
+					number(&d.CachedTokens, value)
+				case "audio_tokens":
+					number(&d.AudioTokens, value)
+				case "cache_write_tokens":
+					number(&d.CacheWriteTokens, value)
+				case "image_tokens":
+					number(&d.ImageTokens, value)
+				default:
+					ok = ok && key.Str == strings.ToLower(key.Str)
+				}
+				return ok
+			})
+			out.PromptTokensDetails = d
+		case "completion_tokens_details":
+			d := new(models.CompletionTokensDetails)
+			ok = ok && value.IsObject() && out.CompletionTokensDetails == nil
+			value.ForEach(func(key, value gjson.Result) bool {
+				switch key.Str {
+				case "reasoning_tokens":
+					number(&d.ReasoningTokens, value)
+				case "audio_tokens":
+					number(&d.AudioTokens, value)
+				case "accepted_prediction_tokens":
+					number(&d.AcceptedPredictionTokens, value)
+				case "rejected_prediction_tokens":
+					number(&d.RejectedPredictionTokens, value)
+				default:
+					ok = ok && key.Str == strings.ToLower(key.Str)
+				}
+				return ok
+			})
+			out.CompletionTokensDetails = d
+		case "cost", "cost_details", "estimated":
+			ok = false
+		default: // the decoder does not mind capitals
+			ok = ok && key.Str == strings.ToLower(key.Str)
+		}
+		return ok
+	})
+	return out, ok
+}
+
 // withUsage writes the settled usage into a JSON object, keeping the fields of
 // the upstream's own that are not ours.
 func (r *reading) withUsage(raw []byte) ([]byte, error) {
+	if r.asTold && !r.usage.Estimated {
+		if out, ok := r.spliceCost(raw); ok {
+			return out, nil
+		}
+	}
 	value, err := json.Marshal(r.usage)
 	if err == nil && r.rawUsage != "" {
 		merged := []byte(r.rawUsage)
@@ -207,6 +270,28 @@ func (r *reading) withUsage(raw []byte) ([]byte, error) {
 		return nil, fmt.Errorf("write usage: %w", err)
 	}
 	return raw, nil
+}
+
+// spliceCost is withUsage for an answer whose usage is as the upstream told it but
+// for the cost, when it is still where it was read.
+func (r *reading) spliceCost(raw []byte) (out []byte, ok bool) {
+	end := r.usageAt + len(r.rawUsage)
+	if r.usageAt == 0 || end > len(raw) || string(raw[r.usageAt:end]) != r.rawUsage {
+		return nil, false
+	}
+	if r.usage.Cost == nil {
+		return raw, true
+	}
+	cost, err := json.Marshal(struct {
+		Cost        *models.Nanos       `json:"cost"`
+		CostDetails *models.CostDetails `json:"cost_details,omitempty"`
+	}{r.usage.Cost, r.usage.CostDetails})
+	if err != nil {
+		return nil, false
+	}
+	out = make([]byte, 0, len(raw)+len(cost))
+	out = append(append(out, raw[:end-1]...), ',')
+	return append(append(out, cost[1:]...), raw[end:]...), true
 }
 
 // usageChunk is the chunk that ends a stream whose client wants usage.

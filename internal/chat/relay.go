@@ -121,18 +121,19 @@ type Relayed struct {
 	ContentType string
 	ChannelID   string // the channel that answers; set for admins only
 
-	job   *job
-	call  *RelayCall
-	body  io.ReadCloser
-	sse   *sse.Reader // nil: no events
-	ended bool        // an event has said that the answer is complete
-	held  []Event     // events that end the answer, until it is settled
-	ready []Event
-	out   []byte // bytes for Read
-	hold  []byte // the last byte of a binary answer, until it is settled
-	buf   []byte
-	done  bool
-	err   error // sticky: io.EOF after the end
+	job    *job
+	call   *RelayCall
+	body   io.ReadCloser
+	sse    *sse.Reader // nil: no events
+	ended  bool        // an event has said that the answer is complete
+	held   []Event     // events that end the answer, until it is settled
+	ready  []Event
+	out    []byte // bytes for Read
+	outBuf []byte // where events are put for it
+	hold   []byte // the last byte of a binary answer, until it is settled
+	buf    []byte
+	done   bool
+	err    error // sticky: io.EOF after the end
 
 	saidDone bool // Read has given the [DONE]
 }

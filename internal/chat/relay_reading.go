@@ -97,7 +97,7 @@ func (r *reading) takeRelayedUsage(u gjson.Result) {
 		ReasoningTokens: max(u.Get("output_tokens_details.reasoning_tokens").Int(), u.Get("output_tokens_details.thinking_tokens").Int(), 0),
 	}
 	next.TotalTokens = next.PromptTokens + next.CompletionTokens
-	r.usage, r.rawUsage = &next, u.Raw
+	r.usage, r.rawUsage, r.asTold = &next, u.Raw, false
 }
 
 // takeSeconds keeps the length of audio. An upstream that tells it charges for

@@ -21,19 +21,33 @@ func (r *Relayed) Next() (Event, error) {
 		if r.done {
 			return Event{}, r.err
 		}
-		event, err := r.pull()
-		switch {
-		case ended(err):
-			r.endEvents()
-		case err != nil:
-			r.breakOff(err)
-		default:
-			r.take(event)
-		}
+		r.step()
 	}
 	e := r.ready[0]
 	r.ready = r.ready[1:]
 	return e, nil
+}
+
+// step takes in what the upstream says next.
+func (r *Relayed) step() {
+	event, err := r.pull()
+	switch {
+	case ended(err):
+		r.endEvents()
+	case err != nil:
+		r.breakOff(err)
+	default:
+		r.take(event)
+	}
+}
+
+// Ready says that [Relayed.Next] needs no waiting for the upstream. It takes in the
+// events that are there.
+func (r *Relayed) Ready() bool {
+	for len(r.ready) == 0 && !r.done && r.sse.Ready() {
+		r.step()
+	}
+	return r.done || len(r.ready) > 0
 }
 
 // Read gives the answer's bytes: events too, as they go over the wire, with the
@@ -49,7 +63,12 @@ func (r *Relayed) Read(b []byte) (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			r.out = e.Append(nil)
+			r.out = e.Append(r.outBuf[:0])
+			for len(r.out) < len(b) && r.Ready() && len(r.ready) > 0 { // one write for all that are there
+				e, _ := r.Next()
+				r.out = e.Append(r.out)
+			}
+			r.outBuf = r.out
 			continue
 		}
 		if r.done {
@@ -149,7 +168,7 @@ func (r *Relayed) take(e Event) {
 	var last, hold bool
 	if r.call.Endpoint == providers.Completions {
 		var keep bool
-		if e.Data, keep = j.read.chunk(e.Data, r.call.WantsUsage); !keep {
+		if e.Data, keep = j.read.chunk(e.Data, nil, r.call.WantsUsage); !keep {
 			return
 		}
 		hold = j.read.finished

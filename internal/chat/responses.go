@@ -44,7 +44,7 @@ func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in model
 	if err != nil {
 		return nil, public(unreadable(err))
 	}
-	d.row.Usage, d.row.ChannelID = done.ChatCompletion.Usage, done.ChatCompletion.ChannelID
+	d.row.Usage, d.row.ChannelID, d.row.Cache = done.ChatCompletion.Usage, done.ChatCompletion.ChannelID, done.ChatCompletion.Cache
 	return &models.CreateResponsePayload{Response: d.row}, nil
 }
 

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -30,7 +31,7 @@ type Stream struct {
 }
 
 // Next waits for the next chunk and gives io.EOF after the last. A failure comes
-// as a last chunk with Err set. Before the first chunk it may ask one channel
+// as a last chunk with Err set. A chunk may be used again by the next call. Before the first chunk it may ask one channel
 // after the other; after it there is no second upstream: a text must not be
 // begun twice.
 func (s *Stream) Next() (*models.ChatCompletionChunk, error) {
@@ -86,7 +87,7 @@ func (s *Stream) keep(c *models.ChatCompletionChunk) {
 		s.keepAt, s.kept = nil, nil
 		return
 	}
-	s.kept = append(s.kept, raw)
+	s.kept = append(s.kept, bytes.Clone(raw))
 	if s.done && len(s.ready) == 0 {
 		s.job.s.measure.cached(s.job.ctx, false)
 		s.job.s.cache.keep(s.keepAt, s.job.viewer.CacheTTL, nil, s.kept, c.Usage)
@@ -163,7 +164,8 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 		s.breakOff(err)
 		return
 	}
-	raw, keep := j.read.chunk(raw, s.wantsUsage)
+	text, _ := chunk.Text()
+	raw, keep := j.read.chunk(raw, text, s.wantsUsage)
 	j.checkpoint()
 	if !keep {
 		return
@@ -173,7 +175,7 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 		chunk.ChannelID = j.attempt.ChannelID
 	}
 	if j.read.finished {
-		s.held = append(s.held, chunk)
+		s.held = append(s.held, chunk.Owned())
 		return
 	}
 	s.ready = append(append(s.ready, s.held...), chunk)
@@ -183,6 +185,9 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 // ended says whether the upstream ended the answer properly. A failure whose
 // cause is an early end of the body is not that.
 func ended(err error) bool {
+	if err == nil {
+		return false
+	}
 	var failure *providers.Error
 	return errors.Is(err, io.EOF) && !errors.As(err, &failure)
 }

@@ -267,6 +267,44 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 }
 
+// A server that stops does not wait for an upstream that is silent to a client who
+// has left.
+func TestStopDoesNotWaitForSilentUpstreams(t *testing.T) {
+	t.Parallel()
+	p := coaitest.Start(t, coaitest.Backends{}, "COAI_SHUTDOWN_TIMEOUT=60s")
+	asked, gone := make(chan struct{}), make(chan struct{})
+	p.Channel(coaitest.NewUpstream(t, func(_ http.ResponseWriter, c *coaitest.Call) {
+		close(asked)
+		<-c.Gone
+		close(gone)
+	}), nil)
+	key := p.UserKey(object{"on_disconnect": "drain"})
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.URL+"/v1/chat/completions", strings.NewReader(`{"model":"gpt-test","messages":[{"role":"user","content":"Hello"}]}`))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		req.Header.Set("Content-Type", "application/json")
+		if res, err := p.Client.Do(req); err == nil {
+			_ = res.Body.Close()
+			t.Error("an answer")
+		}
+	}()
+	<-asked
+	leave()
+	<-left
+	p.Stop() // which is impatient
+	<-gone
+	if r := p.Usage(1)[0]; r.ErrorCode == "" {
+		t.Errorf("record = %+v", r)
+	}
+}
+
 func TestPricesAreImportedAndAudited(t *testing.T) {
 	p := coaitest.Start(t, coaitest.Backends{})
 	p.Channel(coaitest.NewUpstream(t, coaitest.Whole("ok")), nil)

@@ -91,6 +91,17 @@ func TestResponseCache(t *testing.T) {
 			}
 		}
 		asked++
+		for path, in := range map[string]object{
+			"/v1/messages":  {"model": "gpt-test", "max_tokens": 9, "messages": []object{{"role": "user", "content": "Hello"}}},
+			"/v1/responses": {"model": "gpt-test", "input": "Hello", "store": false},
+		} {
+			for _, want := range []string{"miss", "hit"} {
+				if res := p.Do("POST", path, key, in); res.Status != http.StatusOK || res.Header.Get("X-CoAI-Cache") != want {
+					t.Errorf("%s: %d, cache %q, want %q: %s", path, res.Status, res.Header.Get("X-CoAI-Cache"), want, res.Body)
+				}
+			}
+			asked++
+		}
 		// What came out of the cache was not billed, and what did not was, once.
 		if rows := p.Usage(asked); len(rows) != asked {
 			t.Errorf("%d records for %d requests upstream", len(rows), asked)

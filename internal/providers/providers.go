@@ -24,8 +24,8 @@ type Provider interface {
 // Stream is an answer on its way. It is for one goroutine.
 type Stream interface {
 	// Next waits for the next chunk. It gives io.EOF after an answer that the
-	// upstream ended properly, and an *Error when it broke off. The chunk's bytes
-	// are its own: they stay valid.
+	// upstream ended properly, and an *Error when it broke off. The chunk and its
+	// bytes are the caller's until the next call: who keeps one keeps [models.ChatCompletionChunk.Owned].
 	Next() (*models.ChatCompletionChunk, error)
 	// Close gives up the rest and releases the connection. It may be called twice.
 	Close() error

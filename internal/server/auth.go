@@ -32,12 +32,17 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 	// What cannot be answered costs nothing; a guessed key does.
 	draining := s.draining.Load()
 	count := s.limiter.Take
-	if _, known := models.AsError(denied); denied != nil && !known || draining || x.mount.Uncounted {
+	if denied != nil {
+		if _, known := models.AsError(denied); !known {
+			count = s.limiter.Peek
+		}
+	}
+	if draining || x.mount.Uncounted {
 		count = s.limiter.Peek
 	}
 	d := count(ctx, subject, limits)
 	now := time.Now()
-	setLimits(w.Header(), d, now)
+	x.setLimits(d, now)
 	switch {
 	case draining:
 		w.Header().Set("Connection", "close")
@@ -112,16 +117,16 @@ func network(a netip.Addr) string {
 // setLimits writes the window that is closest to running out by the product's
 // names, and the minute's by OpenAI's.
 // https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
-func setLimits(h http.Header, d ratelimit.Decision, now time.Time) {
+func (x *exchange) setLimits(d ratelimit.Decision, now time.Time) {
 	if t := d.Tightest; t.Name != "" {
-		h["X-Ratelimit-Limit"] = []string{strconv.Itoa(t.Limit)}
-		h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(t.Remaining)}
-		h["X-Ratelimit-Reset"] = []string{strconv.FormatInt(t.Reset.Unix(), 10)}
+		x.header("X-Ratelimit-Limit", 1, strconv.Itoa(t.Limit))
+		x.header("X-Ratelimit-Remaining", 2, strconv.Itoa(t.Remaining))
+		x.header("X-Ratelimit-Reset", 3, strconv.FormatInt(t.Reset.Unix(), 10))
 	}
 	if m := d.Minute; m.Limit > 0 {
-		h["X-Ratelimit-Limit-Requests"] = []string{strconv.Itoa(m.Limit)}
-		h["X-Ratelimit-Remaining-Requests"] = []string{strconv.Itoa(m.Remaining)}
-		h["X-Ratelimit-Reset-Requests"] = []string{wholeSeconds(m.Reset.Sub(now)).String()}
+		x.header("X-Ratelimit-Limit-Requests", 4, strconv.Itoa(m.Limit))
+		x.header("X-Ratelimit-Remaining-Requests", 5, strconv.Itoa(m.Remaining))
+		x.header("X-Ratelimit-Reset-Requests", 6, wholeSeconds(m.Reset.Sub(now)).String())
 	}
 }
 

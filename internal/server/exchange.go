@@ -4,37 +4,99 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coaidev/coai/models"
 )
 
-// exchange is one request on its way, and the writer of its answer, which
-// remembers what was answered.
+// exchange is one request on its way: its context, and the writer of its answer,
+// which remembers what was answered.
 type exchange struct {
-	raw http.ResponseWriter // the connection's
-	out http.ResponseWriter // raw, or a compressor in front of it
+	context.Context //nolint:containedctx // it is one
+
+	server *Server
+	raw    http.ResponseWriter // the connection's
+	out    http.ResponseWriter // raw, or a compressor in front of it
 
 	status int // 0 until the head of the answer is written
 	bytes  int64
 
+	id      string
 	start   time.Time
 	client  netip.Addr
-	mount   *Mount        // nil for the operations' own paths
-	request *http.Request // whose Pattern names the route
-	userID  string
-	keyID   string
+	mount   *Mount         // nil for the operations' own paths
+	request *http.Request  // whose Pattern names the route
+	viewer  *models.Viewer // nil: nobody, or not yet
+	trace   trace.TraceID  // zero: none that is sampled
+
+	logOnce sync.Once
+	log     zerolog.Logger
+	values  [7]string // of headers
+}
+
+// Value is context.Context's. One context for all that a request carries is
+// cheaper to make, and to search, than one for each.
+func (x *exchange) Value(key any) any {
+	if _, own := key.(exchangeKey); own {
+		return x
+	}
+	if key == x.server.loggerKey {
+		return x.logger()
+	}
+	if value, ok := models.RequestValue(key, x.id, x.viewer); ok {
+		return value
+	}
+	return x.Context.Value(key)
+}
+
+// logger makes the request's logger when somebody has something to log.
+func (x *exchange) logger() *zerolog.Logger {
+	x.logOnce.Do(func() {
+		with := x.server.log.With().Str("request_id", x.id)
+		if x.trace.IsValid() {
+			with = with.Stringer("trace_id", x.trace)
+		}
+		x.log = with.Logger()
+	})
+	return &x.log
+}
+
+// loggerKey is the key by which zerolog finds a logger in a context.
+func loggerKey() any {
+	asked := &keyCatcher{Context: context.Background()} //nolint:forbidigo // nothing is done in it
+	zerolog.Ctx(asked)
+	return asked.key
+}
+
+// keyCatcher is a context that remembers what it was asked for.
+type keyCatcher struct {
+	context.Context //nolint:containedctx // it is one
+
+	key any
+}
+
+// Value is context.Context's.
+func (c *keyCatcher) Value(key any) any {
+	c.key = key
+	return nil
 }
 
 type exchangeKey struct{}
+
+// header sets a header of the answer to a value that is kept in the exchange.
+func (x *exchange) header(name string, at int, value string) {
+	x.values[at] = value
+	x.raw.Header()[name] = x.values[at : at+1 : at+1]
+}
 
 func exchangeFrom(ctx context.Context) *exchange {
 	x, _ := ctx.Value(exchangeKey{}).(*exchange)
@@ -92,42 +154,60 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (x *exchange) Unwrap() http.ResponseWriter { return x.raw }
 
 func isEventStream(contentType string) bool {
-	t, _, _ := mime.ParseMediaType(contentType)
-	return t == "text/event-stream"
+	t, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(t), "text/event-stream")
 }
 
-// observe opens the exchange: request id, logger, span; and closes it: log
-// line, measurement.
+// observe opens the exchange: request id, span; and closes it: log line,
+// measurement.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{raw: w, out: w, start: time.Now(), client: s.clientAddr(r)}
-		id := requestID(r.Header)
-		ctx, span := s.tel.begin(r)
-		logger := s.log.With().Str("request_id", id)
-		if sc := span.SpanContext(); sc.IsSampled() {
-			logger = logger.Stringer("trace_id", sc.TraceID())
-		}
-		ctx = logger.Logger().WithContext(models.WithRequestID(ctx, id))
-		r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
-		r.RemoteAddr = remoteAddr(r.RemoteAddr, x.client)
-		x.request = r
-
-		// A deadline that an earlier request on the connection set for its own
-		// writes must not hit this one.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		h := w.Header()
-		h["X-Request-Id"] = []string{id}
-		h["X-Content-Type-Options"] = []string{"nosniff"}
-
-		defer func() {
-			if x.status == 0 {
-				x.status = http.StatusOK // net/http writes it when the handler has not
-			}
-			s.tel.end(ctx, span, x)
-			logExchange(zerolog.Ctx(ctx), x)
-		}()
-		next.ServeHTTP(w, r)
+		x, span := s.open(w, r)
+		defer x.close(span)
+		next.ServeHTTP(w, x.request)
 	})
+}
+
+// open begins an exchange. What it needs is gone from the stack when a stream waits.
+func (s *Server) open(w http.ResponseWriter, r *http.Request) (*exchange, trace.Span) {
+	x := &exchange{Context: r.Context(), server: s, raw: w, out: w, start: time.Now(), client: s.clientAddr(r), id: requestID(r.Header)}
+	var span trace.Span
+	x.Context, span = s.tel.begin(r)
+	if sc := span.SpanContext(); sc.IsSampled() {
+		x.trace = sc.TraceID()
+	}
+	x.request = r.WithContext(x)
+	x.request.RemoteAddr = remoteAddr(r.RemoteAddr, x.client)
+
+	// A deadline that an earlier request on the connection set for its own
+	// writes must not hit this one.
+	if c, known := x.Context.Value(connectionKey{}).(*connection); !known || c.limited {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	}
+	x.header("X-Request-Id", 0, x.id)
+	w.Header()["X-Content-Type-Options"] = s.nosniff
+	return x, span
+}
+
+func (x *exchange) close(span trace.Span) {
+	if x.status == 0 {
+		x.status = http.StatusOK // net/http writes it when the handler has not
+	}
+	x.server.tel.end(x, span, x)
+	x.logExchange()
+}
+
+// connection is what the server knows of a connection.
+type connection struct{ limited bool } // a deadline of writes has been set
+
+type connectionKey struct{}
+
+// SetWriteDeadline is what http.ResponseController looks for.
+func (x *exchange) SetWriteDeadline(at time.Time) error {
+	if c, known := x.Context.Value(connectionKey{}).(*connection); known {
+		c.limited = true
+	}
+	return http.NewResponseController(x.raw).SetWriteDeadline(at) //nolint:wrapcheck // a writer's error is its own
 }
 
 // guard puts the exchange in front of the writer, and turns panics into
@@ -165,23 +245,26 @@ func (s *Server) errorWriter(x *exchange) func(http.ResponseWriter, *http.Reques
 	return x.mount.WriteError
 }
 
-func logExchange(log *zerolog.Logger, x *exchange) {
-	level := zerolog.InfoLevel
+// logExchange writes a line about the request. What went well is in the ledger and
+// in the metrics: at the default level it is not worth a line each.
+func (x *exchange) logExchange() {
+	level := zerolog.DebugLevel
 	switch {
-	case x.mount == nil:
-		level = zerolog.DebugLevel // probes come every few seconds
+	case x.mount == nil: // probes come every few seconds
 	case x.status >= http.StatusInternalServerError:
 		level = zerolog.WarnLevel
+	case x.status >= http.StatusBadRequest:
+		level = zerolog.InfoLevel
 	}
-	e := log.WithLevel(level)
-	if !e.Enabled() {
+	if level < x.server.log.GetLevel() {
 		return
 	}
+	e := x.logger().WithLevel(level)
 	e.Str("method", clip(x.request.Method, 20)).Str("route", x.route()).Int("status", x.status).
 		Int64("bytes", x.bytes).Float64("ms", float64(time.Since(x.start).Microseconds())/1000).
 		Stringer("client", x.client)
-	if x.userID != "" {
-		e.Str("user_id", x.userID).Str("key_id", x.keyID)
+	if x.viewer != nil {
+		e.Str("user_id", x.viewer.UserID).Str("key_id", x.viewer.KeyID)
 	}
 	e.Msg("request")
 }

@@ -34,7 +34,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          stdlog.New(s.log.With().Str("component", "http").Logger(), "", 0),
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, connectionKey{}, &connection{})
+		},
+		ErrorLog: stdlog.New(s.log.With().Str("component", "http").Logger(), "", 0),
 		// No WriteTimeout: a stream may take minutes. Each write has a deadline instead.
 	}
 	served := make(chan error, 1)

@@ -73,6 +73,9 @@ type Server struct {
 	unknown  *Mount // takes what no mount does
 	handler  http.Handler
 	draining atomic.Bool
+
+	loggerKey any      // of a logger in a context
+	nosniff   []string // a header's value, shared by all answers
 }
 
 // New makes a server. The meter and the tracer may be no-ops. At least one
@@ -84,7 +87,7 @@ func New(cfg Config, acc *accounts.Service, lim *ratelimit.Limiter, log zerolog.
 	if cfg.WriteError == nil {
 		cfg.WriteError = mounts[0].WriteError
 	}
-	s := &Server{cfg: cfg, accounts: acc, limiter: lim, log: log, tel: newTelemetry(meter, tracer, log)}
+	s := &Server{cfg: cfg, accounts: acc, limiter: lim, log: log, tel: newTelemetry(meter, tracer, log), loggerKey: loggerKey(), nosniff: []string{"nosniff"}}
 	for i := range mounts {
 		s.mounts = append(s.mounts, &mounts[i])
 	}
@@ -144,10 +147,7 @@ func (s *Server) serveMount(w http.ResponseWriter, r *http.Request, x *exchange)
 		x.mount.WriteError(w, r, err)
 		return
 	}
-	if v != nil {
-		x.userID, x.keyID = v.UserID, v.KeyID
-		r = r.WithContext(models.WithViewer(r.Context(), v))
-	}
+	x.viewer = v
 	x.request = r // the face's own router leaves its pattern on it
 	switch key, err := s.idempotencyKey(r, x.mount, v); {
 	case err != nil:

@@ -12,12 +12,13 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
 // telemetry follows OpenTelemetry's conventions for HTTP servers.
 // https://opentelemetry.io/docs/specs/semconv/http/
 type telemetry struct {
-	tracer   trace.Tracer
+	tracer   trace.Tracer // nil: none that records
 	duration metric.Float64Histogram
 	sets     *sync.Map // series -> metric.MeasurementOption; there are few
 }
@@ -34,6 +35,9 @@ func newTelemetry(meter metric.Meter, tracer trace.Tracer, log zerolog.Logger) t
 	if err != nil {
 		log.Error().Err(err).Msg("requests will not be measured")
 	}
+	if _, none := tracer.(tracenoop.Tracer); none {
+		tracer = nil
+	}
 	return telemetry{tracer: tracer, duration: duration, sets: new(sync.Map)}
 }
 
@@ -43,6 +47,9 @@ func (t telemetry) begin(r *http.Request) (context.Context, trace.Span) {
 	ctx := r.Context()
 	if r.Header.Get("Traceparent") != "" {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	if t.tracer == nil {
+		return ctx, trace.SpanFromContext(ctx) // the client's, to name its trace in the log
 	}
 	return t.tracer.Start(ctx, method(r.Method), trace.WithSpanKind(trace.SpanKindServer))
 }

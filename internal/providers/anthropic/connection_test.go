@@ -75,6 +75,29 @@ func TestSilenceAfterTheEnd(t *testing.T) {
 	}
 }
 
+// Events that have come together are known to be there, pings among them or not.
+func TestReady(t *testing.T) {
+	p := upstream(t, anthropic.Config{}, readFirst(func(w http.ResponseWriter, _ *http.Request) {
+		events(w, helloEvent, textEvent, `{"type":"ping"}`, finishEvent, stopEvent)
+	}))
+	st := open(t, p)
+	if _, err := st.Next(); err != nil {
+		t.Fatal(err)
+	}
+	waiting, ok := st.(interface{ Ready() bool })
+	if !ok {
+		t.Fatal("nobody can ask it")
+	}
+	for n := 2; waiting.Ready(); n++ {
+		if _, err := st.Next(); errors.Is(err, io.EOF) && n == 5 { // the text, the finish, the usage
+			return
+		} else if err != nil {
+			t.Fatalf("chunk %d: %v", n, err)
+		}
+	}
+	t.Error("what has come is not known to be there")
+}
+
 // Only waiting for the upstream counts as its silence.
 func TestSlowReader(t *testing.T) {
 	const idle = 20 * time.Millisecond

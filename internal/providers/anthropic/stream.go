@@ -71,6 +71,15 @@ func (s *stream) Next() (*models.ChatCompletionChunk, error) {
 	return nil, s.err
 }
 
+// Ready says that [stream.Next] needs no waiting for the upstream. It takes in the
+// events that are there.
+func (s *stream) Ready() bool {
+	for s.err == nil && len(s.queue) == 0 && !s.over && s.events.Ready() {
+		s.err = s.advance()
+	}
+	return s.err != nil || s.over || len(s.queue) > 0
+}
+
 // Close implements [providers.Stream].
 func (s *stream) Close() error {
 	if errors.Is(s.err, io.EOF) {

@@ -104,6 +104,32 @@ func TestSilenceAfterTheEnd(t *testing.T) {
 	}
 }
 
+// Events that have come together are known to be there.
+func TestReady(t *testing.T) {
+	p := upstream(t, gemini.Config{}, func(w http.ResponseWriter, _ *http.Request) { events(w, helloEvent, helloEvent, finishEvent) })
+	st, err := p.Stream(t.Context(), hello())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.Next(); err != nil {
+		t.Fatal(err)
+	}
+	waiting, ok := st.(interface{ Ready() bool })
+	if !ok {
+		t.Fatal("nobody can ask it")
+	}
+	chunks := 1
+	for ; waiting.Ready(); chunks++ {
+		if _, err := st.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if chunks < helloChunks+1 { // beyond the first event
+		t.Errorf("%d chunks are known to be there", chunks)
+	}
+}
+
 // An array's elements are passed on as they come.
 func TestArrayIsRead(t *testing.T) {
 	seen := make(chan struct{})

@@ -11,7 +11,7 @@ import (
 )
 
 // events gives the data of server-sent events.
-func events(ex *upstream.Exchange, most int) func() ([]byte, error) {
+func events(ex *upstream.Exchange, most int) (next func() ([]byte, error), ready func() bool) {
 	reader := sse.NewReader(ex, most)
 	return func() ([]byte, error) {
 		for {
@@ -32,7 +32,7 @@ func events(ex *upstream.Exchange, most int) func() ([]byte, error) {
 				return data, nil
 			}
 		}
-	}
+	}, reader.Ready
 }
 
 // elements gives the elements of an array, each as soon as it is there.

@@ -26,6 +26,7 @@ type stream struct {
 	ex     *upstream.Exchange
 	req    providers.Request
 	source func() ([]byte, error) // gives the next event's JSON; see events, elements and single
+	ready  func() bool            // says that source need not wait for it; nil: nobody knows
 	legacy bool
 
 	head    *chunkBody // what all chunks share; nil before the first event
@@ -60,7 +61,7 @@ func (p *Provider) openStream(ex *upstream.Exchange, req providers.Request) (*st
 	s := &stream{p: p, ex: ex, req: req, legacy: isLegacy(req.Input), choices: map[int]*choice{}}
 	mediaType := ex.MediaType()
 	if mediaType == "text/event-stream" {
-		s.source = events(ex, p.client.MaxEvent())
+		s.source, s.ready = events(ex, p.client.MaxEvent())
 		return s, nil
 	}
 	if !upstream.JSONType(mediaType) {
@@ -78,7 +79,7 @@ func (p *Provider) openStream(ex *upstream.Exchange, req providers.Request) (*st
 	case '<':
 		return nil, upstream.Malformed(ex.Status, "The upstream's answer is not an event stream.", nil)
 	default:
-		s.source = events(ex, p.client.MaxEvent()) // the type is wrong, but it may be one: the parser will tell
+		s.source, s.ready = events(ex, p.client.MaxEvent()) // the type is wrong, but it may be one: the parser will tell
 	}
 	return s, nil
 }
@@ -90,12 +91,7 @@ func (s *stream) Next() (*models.ChatCompletionChunk, error) {
 			s.err = io.EOF
 			break
 		}
-		raw, err := s.source()
-		if err != nil {
-			s.err = s.end(err)
-			break
-		}
-		s.err = s.take(raw)
+		s.advance()
 	}
 	if len(s.queue) == 0 {
 		return nil, s.err
@@ -108,6 +104,25 @@ func (s *stream) Next() (*models.ChatCompletionChunk, error) {
 		return nil, s.err
 	}
 	return models.RawChunk(raw), nil
+}
+
+// advance takes in the next event.
+func (s *stream) advance() {
+	raw, err := s.source()
+	if err != nil {
+		s.err = s.end(err)
+		return
+	}
+	s.err = s.take(raw)
+}
+
+// Ready says that [stream.Next] needs no waiting for the upstream. It takes in the
+// events that are there.
+func (s *stream) Ready() bool {
+	for s.ready != nil && s.err == nil && len(s.queue) == 0 && !s.over && s.ready() {
+		s.advance()
+	}
+	return s.err != nil || s.over || len(s.queue) > 0
 }
 
 // Close implements [providers.Stream].

@@ -29,7 +29,7 @@ func (p *Provider) checkCompletion(req providers.Request, raw []byte) ([]byte, e
 	if e := p.answeredError(req, raw, false); e != nil {
 		return nil, e
 	}
-	choices := gjson.GetBytes(raw, "choices")
+	choices := gjson.Get(providers.View(raw), "choices")
 	if !choices.IsArray() || !choices.Get("0.message").IsObject() {
 		return nil, upstream.Malformed(http.StatusOK, "The upstream's answer is not a chat completion.", nil)
 	}

@@ -43,7 +43,7 @@ func (p *Provider) statusError(s subject, ex *upstream.Exchange) *providers.Erro
 // answeredError finds a failure in the body of an answer with status 200, or in
 // an event; nil when there is none.
 func (p *Provider) answeredError(req providers.Request, raw []byte, certain bool) *providers.Error {
-	member := gjson.GetBytes(raw, "error")
+	member := gjson.Get(providers.View(raw), "error")
 	if told := member.IsObject() && member.Raw != "{}" || member.Str != ""; !told && !certain {
 		return nil
 	}

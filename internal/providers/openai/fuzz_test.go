@@ -55,6 +55,39 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
+// FuzzPattern checks that a chunk which differs from the one before in its text
+// alone is taken as it would be without that one.
+func FuzzPattern(f *testing.F) {
+	for _, text := range []string{" there", "", `a \"quote\"`, `"`, "\\", "\xff", "\x01", "ä€𝄞", `","role":"tool`, `"}}],"error":{"message":"no"},"x":[{"y":{"z":"`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.ContainsAny(text, "\r\n") {
+			t.Skip()
+		}
+		chunk := strings.Replace(helloChunk, " hello", text, 1)
+		outcome := func(before ...string) (string, bool) {
+			transport := roundTrip(func(*http.Request) (*http.Response, error) {
+				var body bytes.Buffer
+				for _, data := range append(before, chunk, finishChunk, "[DONE]") {
+					body.WriteString("data: " + data + "\n\n")
+				}
+				return &http.Response{
+					StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(&body), ContentLength: -1,
+				}, nil
+			})
+			p := openai.New(openai.Config{BaseURL: "http://upstream.test"}, &http.Client{Transport: transport})
+			chunks, err := collect(t, p, hello())
+			return string(bytes.Join(chunks[min(len(before), len(chunks)):], []byte("\n"))), err == nil
+		}
+		alone, good := outcome()
+		behind, too := outcome(helloChunk)
+		if alone != behind || good != too {
+			t.Errorf("%q: %s (%t), behind another %s (%t)", text, alone, good, behind, too)
+		}
+	})
+}
+
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -166,6 +166,7 @@ func collect(t testing.TB, p *openai.Provider, req providers.Request) (chunks []
 			}
 			return chunks, err
 		}
+		chunk = chunk.Owned()
 		raw, err := chunk.JSON()
 		if err != nil || !json.Valid(raw) {
 			t.Errorf("%v: %s", err, raw)

@@ -228,7 +228,7 @@ func TestConnectionIsUsedAgain(t *testing.T) {
 	}
 }
 
-// A chunk's bytes must not change when the next is read.
+// The bytes of a chunk that is kept do not change when the next is read.
 func TestChunksKeepTheirBytes(t *testing.T) {
 	var sent []string
 	for i := range 200 {

@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
+	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
 
@@ -35,7 +36,7 @@ type edit struct {
 // a changed member only one is written, and none in other capitals: an upstream
 // that reads the other one would do what was not checked.
 func splice(raw []byte, e edit) ([]byte, error) {
-	root := gjson.ParseBytes(raw)
+	root := gjson.Parse(providers.View(raw))
 	if !root.IsObject() {
 		return nil, fmt.Errorf("the request is not a JSON object")
 	}

@@ -37,7 +37,10 @@ type stream struct {
 	err    error    // sticky
 
 	chunks  int
-	last    []byte // the last chunk that had choices
+	last    []byte // the last chunk that had choices, but for plain texts
+	plain   pattern
+	text    []byte                     // of the chunk that next gives, if it is that alone
+	out     models.ChatCompletionChunk // what Next gives
 	choices map[int64]*choice
 }
 
@@ -56,7 +59,9 @@ func (s *stream) Next() (*models.ChatCompletionChunk, error) {
 		return nil, err
 	}
 	s.chunks++
-	return models.RawChunk(raw), nil
+	s.out = *models.RawChunk(raw)
+	s.out.SetText(s.text)
+	return &s.out, nil
 }
 
 // Ready says that [stream.Next] gives a chunk, or an error, without waiting for
@@ -94,6 +99,7 @@ func (s *stream) drain() {
 }
 
 func (s *stream) next() ([]byte, error) {
+	s.text = nil
 	if len(s.queue) > 0 {
 		raw := s.queue[0]
 		s.queue = s.queue[1:]
@@ -114,7 +120,12 @@ func (s *stream) next() ([]byte, error) {
 		if string(data) == "[DONE]" {
 			return s.done()
 		}
-		raw, err := s.chunk(bytes.Clone(data), event)
+		if event.Type == "" {
+			if s.text = s.plain.text(data); s.text != nil {
+				return data, nil
+			}
+		}
+		raw, err := s.chunk(data, event)
 		if err != nil || raw != nil {
 			return raw, err
 		}
@@ -157,10 +168,11 @@ func (s *stream) chunk(raw []byte, event sse.Event) ([]byte, error) {
 			return nil, err
 		}
 	}
-	s.last = raw
+	s.last = append(s.last[:0], raw...)
 	if mayFinish(raw) || s.severalChoices() || bytes.Contains(raw, []byte(`"tool_calls"`)) {
 		return s.follow(raw)
 	}
+	s.plain.learn(raw)
 	return raw, nil
 }
 

@@ -17,8 +17,9 @@ import (
 var ErrTooLarge = errors.New("event stream: event too large")
 
 const (
-	firstBuffer = 4 << 10
-	lineSlack   = 64 // what a line may hold beside the data: field name, colon, space
+	firstBuffer = 1 << 10 // enough where events come one by one
+	busyBuffer  = 4 << 10 // for sources that give more than that at once
+	lineSlack   = 64      // what a line may hold beside the data: field name, colon, space
 	maxEmpty    = 100
 )
 
@@ -45,6 +46,7 @@ type Reader struct {
 	lfTo  int // no LF in buf[line:lfTo], when lf is unknown
 	crTo  int // no CR in buf[line:crTo]
 	begun bool
+	full  bool // the source filled the buffer: there may be more
 	cr    bool // the last line ended in CR: an LF that follows belongs to it
 
 	hasData    bool
@@ -105,6 +107,29 @@ func (r *Reader) Buffered() []byte {
 		return r.buf[from : from+i]
 	}
 	return nil
+}
+
+// Ready says that [Reader.Next] gives an event with data in it without reading from
+// the source. It may say no when that is so: of lines that end in CR alone it knows
+// nothing.
+func (r *Reader) Ready() bool {
+	from := r.line
+	if r.cr && from < r.end && r.buf[from] == '\n' {
+		from++
+	}
+	for rest := r.buf[from:r.end]; ; {
+		line, after, whole := bytes.Cut(rest, []byte{'\n'})
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		value, data := bytes.CutPrefix(line, []byte("data:"))
+		if !whole || len(line) == 0 { // an event without data says nothing, and Next goes on
+			return false
+		}
+		if data && len(bytes.TrimSpace(value)) > 0 {
+			return bytes.Contains(after, []byte("\n\n")) || bytes.Contains(after, []byte("\n\r\n")) ||
+				bytes.HasPrefix(after, []byte{'\n'}) || bytes.HasPrefix(after, []byte("\r\n"))
+		}
+		rest = after
+	}
 }
 
 // last deals with what is left when the source has ended.
@@ -230,18 +255,22 @@ func (r *Reader) fail(err error) error {
 
 // fill reads more bytes, after making room for them.
 func (r *Reader) fill() {
-	if r.end == len(r.buf) {
+	if r.end == len(r.buf) || r.line == r.end && !r.hasData { // the latter costs nothing
 		r.compact()
 	}
-	if r.end == len(r.buf) {
-		grown := make([]byte, min(max(2*len(r.buf), firstBuffer), r.max+2*lineSlack+firstBuffer))
+	if r.end == len(r.buf) || r.full && len(r.buf) < busyBuffer {
+		size := max(2*len(r.buf), firstBuffer)
+		if len(r.buf) > 0 && size < busyBuffer {
+			size = busyBuffer
+		}
+		grown := make([]byte, min(size, r.max+2*lineSlack+firstBuffer))
 		copy(grown, r.buf[:r.end])
 		r.buf = grown
 	}
 	for range maxEmpty {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
-		r.err = err
+		r.err, r.full = err, r.end == len(r.buf)
 		if n > 0 || err != nil {
 			return
 		}

@@ -217,6 +217,53 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
+// What the reader says is ready needs no read from the source.
+func TestReady(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, rest string
+		ready       bool
+	}{
+		"another event":        {"data: a\n\n", "data: b\n\n", true},
+		"with a name":          {"data: a\n\n", "event: x\ndata: b\nid: 1\n\n", true},
+		"lines end in CRLF":    {"data: a\r\n\r\n", "event: x\r\ndata: b\r\n\r\n", true},
+		"nothing":              {"data: a\n\n", "", false},
+		"half a line":          {"data: a\n\n", "data: b", false},
+		"no blank line yet":    {"data: a\n\n", "data: b\ndata: c\n", false},
+		"a comment":            {"data: a\n\n", ": ping\n\n", false},
+		"no data":              {"data: a\n\n", "event: ping\n\n", false},
+		"no data, then an end": {"data: a\n\n", "data:\n\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reads := 0
+			reader := sse.NewReader(readerFunc(func(b []byte) (int, error) {
+				if reads++; reads > 1 {
+					return 0, io.EOF
+				}
+				return copy(b, c.first+c.rest), nil
+			}), 1<<20)
+			if reader.Ready() {
+				t.Error("ready before anything was read")
+			}
+			if _, err := reader.Next(); err != nil {
+				t.Fatal(err)
+			}
+			if got := reader.Ready(); got != c.ready {
+				t.Errorf("ready: %v", got)
+			}
+			if !c.ready {
+				return
+			}
+			if e, err := reader.Next(); err != nil || string(e.Data) != "b" || reads != 1 {
+				t.Errorf("%q, %v after %d reads", e.Data, err, reads)
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
 func TestReaderAllocations(t *testing.T) {
 	in := strings.NewReader(strings.Repeat("event: delta\ndata: {\"a\":1}\n\n", 10_000))
 	reader := sse.NewReader(in, 1<<20)

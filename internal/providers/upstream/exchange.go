@@ -142,9 +142,14 @@ func (ex *Exchange) ReadJSON(limit int) ([]byte, error) {
 
 // MediaType is the answer's, in lower case and without parameters.
 func (ex *Exchange) MediaType() string {
-	mediaType, _, err := mime.ParseMediaType(ex.Header.Get("Content-Type"))
+	given := ex.Header.Get("Content-Type")
+	switch given {
+	case "application/json", "text/event-stream":
+		return given
+	}
+	mediaType, _, err := mime.ParseMediaType(given)
 	if err != nil {
-		mediaType, _, _ = strings.Cut(ex.Header.Get("Content-Type"), ";")
+		mediaType, _, _ = strings.Cut(given, ";")
 	}
 	return strings.ToLower(strings.TrimSpace(mediaType))
 }

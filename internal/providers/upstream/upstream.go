@@ -5,6 +5,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -36,14 +37,16 @@ type Config struct {
 
 // Client sends requests to one upstream. It is safe for concurrent use.
 type Client struct {
-	cfg     Config
-	http    *http.Client
-	header  http.Header
-	host    string // of a configured Host header
-	secrets []string
+	cfg       Config
+	transport http.RoundTripper
+	header    http.Header
+	json      map[string]http.Header // header of requests with a JSON body, by what they accept: shared, never changed
+	host      string                 // of a configured Host header
+	secrets   []string
 }
 
-// New makes a client that uses c's transport. Redirects are not followed.
+// New makes a client that uses c's transport, and nothing else of c. Redirects are
+// not followed.
 func New(cfg Config, c *http.Client) *Client {
 	if cfg.FirstByteTimeout <= 0 {
 		cfg.FirstByteTimeout = defaultFirstByte
@@ -54,10 +57,10 @@ func New(cfg Config, c *http.Client) *Client {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = defaultMaxBytes
 	}
-	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	own.Jar = nil
-	up := &Client{cfg: cfg, http: &own, header: http.Header{"User-Agent": {"coai"}}}
+	up := &Client{cfg: cfg, transport: c.Transport, header: http.Header{"User-Agent": {"coai"}}}
+	if up.transport == nil {
+		up.transport = http.DefaultTransport
+	}
 	for name, values := range cfg.Header {
 		up.header[name] = values
 	}
@@ -71,7 +74,55 @@ func New(cfg Config, c *http.Client) *Client {
 		}
 	}
 	up.secrets = cfg.secrets()
+	up.json = map[string]http.Header{}
+	for _, accept := range []string{"", "application/json", "text/event-stream"} {
+		up.json[accept] = up.headerFor(&Request{Body: []byte{}, Accept: accept})
+	}
 	return up
+}
+
+// headerFor is the header of a request.
+func (c *Client) headerFor(r *Request) http.Header {
+	h := c.header.Clone()
+	for name, values := range r.Header {
+		h[name] = values
+	}
+	if r.Body != nil {
+		contentType := r.ContentType
+		if contentType == "" {
+			contentType = "application/json"
+		}
+		h["Content-Type"] = []string{contentType}
+	}
+	if r.Accept != "" && h.Get("Accept") == "" {
+		h["Accept"] = []string{r.Accept}
+	}
+	if user := r.URL; user != nil && user.User != nil && h.Get("Authorization") == "" {
+		password, _ := user.User.Password()
+		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.User.Username()+":"+password))}
+	}
+	return h
+}
+
+// request is the request as the transport takes it.
+func (c *Client) request(ctx context.Context, r *Request) *http.Request {
+	var header http.Header
+	if r.Body != nil && r.ContentType == "" && r.Header == nil && r.URL.User == nil {
+		header = c.json[r.Accept]
+	}
+	if header == nil {
+		header = c.headerFor(r)
+	}
+	req := http.Request{Method: r.Method, URL: r.URL, Host: c.host, Header: header, ContentLength: int64(len(r.Body))}
+	if req.Method == "" {
+		req.Method = http.MethodPost
+	}
+	if len(r.Body) > 0 {
+		raw := r.Body
+		req.Body = io.NopCloser(bytes.NewReader(raw))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+	}
+	return req.WithContext(ctx)
 }
 
 // MaxBytes is how long an answer that is not streamed may be.
@@ -97,36 +148,7 @@ func (c *Client) Send(ctx context.Context, r Request) (*Exchange, error) {
 	ex.idle.Store(int64(c.cfg.IdleTimeout))
 	ex.ctx, ex.cancel = context.WithCancelCause(ctx)
 	ex.timer = time.AfterFunc(c.cfg.FirstByteTimeout, ex.watch)
-	method := r.Method
-	if method == "" {
-		method = http.MethodPost
-	}
-	var body io.Reader
-	if r.Body != nil {
-		body = bytes.NewReader(r.Body)
-	}
-	req, err := http.NewRequestWithContext(ex.ctx, method, "", body)
-	if err != nil {
-		return nil, ex.abort(err)
-	}
-	req.URL, req.Host, req.Header = r.URL, r.URL.Host, c.header.Clone()
-	if c.host != "" {
-		req.Host = c.host
-	}
-	for name, values := range r.Header {
-		req.Header[name] = values
-	}
-	if r.Body != nil {
-		contentType := r.ContentType
-		if contentType == "" {
-			contentType = "application/json"
-		}
-		req.Header.Set("Content-Type", contentType)
-	}
-	if r.Accept != "" && req.Header.Get("Accept") == "" {
-		req.Header.Set("Accept", r.Accept)
-	}
-	resp, err := c.http.Do(req) //nolint:bodyclose // closed by Close
+	resp, err := c.transport.RoundTrip(c.request(ex.ctx, &r)) //nolint:bodyclose // closed by Close
 	if err != nil {
 		return nil, ex.abort(err)
 	}
