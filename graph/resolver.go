@@ -9,6 +9,7 @@ import (
 
 	"github.com/coaidev/coai/graph/generated"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -22,6 +23,7 @@ type Deps struct {
 	Channels *channels.Registry
 	Chat     *chat.Service
 	Usage    *usage.Ledger
+	Audit    *audit.Log
 	Limiter  *ratelimit.Limiter // charged for each operation over a websocket
 }
 
@@ -31,6 +33,7 @@ type Resolver struct {
 	channels *channels.Registry
 	chat     *chat.Service
 	usage    *usage.Ledger
+	audit    *audit.Log
 	limiter  *ratelimit.Limiter
 }
 
@@ -38,7 +41,7 @@ var _ generated.ResolverRoot = (*Resolver)(nil)
 
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
-	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter}
+	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, audit: d.Audit, limiter: d.Limiter}
 }
 
 // Query resolves what can be read.

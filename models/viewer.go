@@ -21,6 +21,8 @@ type Viewer struct {
 	CacheTTL      time.Duration // how long answers are kept for the same question; 0: not at all
 	Metered       bool          // the user or the key has a balance or a budget
 	OnDisconnect  OnDisconnect
+	Limits        *ViewerLimits // beside the windows of the plan; nil: none
+	Operator      bool          // acts on the command line
 }
 
 // Require fails unless the viewer is signed in and its key carries the scope.
@@ -54,6 +56,7 @@ type contextKey int
 const (
 	viewerKey contextKey = iota
 	requestIDKey
+	addressKey
 )
 
 // WithViewer puts the viewer into a request's context. Only the faces read it
@@ -77,4 +80,15 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 func RequestIDFrom(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey).(string)
 	return id
+}
+
+// WithAddress puts the client's address into a request's context, for the audit log.
+func WithAddress(ctx context.Context, address string) context.Context {
+	return context.WithValue(ctx, addressKey, address)
+}
+
+// AddressFrom is the client's address, empty where nobody has put it.
+func AddressFrom(ctx context.Context) string {
+	a, _ := ctx.Value(addressKey).(string)
+	return a
 }

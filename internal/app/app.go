@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/rest"
@@ -95,7 +96,7 @@ func (a *App) wire(ctx context.Context) error {
 	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Audit: audit.New(a.db), Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/safehttp"
@@ -162,6 +163,7 @@ func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
+		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
 	}, c.log)
 }
 
