@@ -93,7 +93,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := a.completions(reg, ledger, tel)
+	completions := a.completions(reg, ledger, tel, limiter)
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Audit: audit.New(a.db), Limiter: limiter,
@@ -123,7 +123,7 @@ func (a *App) wire(ctx context.Context) error {
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
-	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
+	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, limiter.Run}
 	if a.cfg.Worker {
 		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
 	}

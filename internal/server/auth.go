@@ -31,11 +31,16 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 
 	// What cannot be answered costs nothing; a guessed key does.
 	draining := s.draining.Load()
-	count := s.limiter.Take
+	count, take := s.limiter.Take, true
 	if _, known := models.AsError(denied); denied != nil && !known || draining {
-		count = s.limiter.Peek
+		count, take = s.limiter.Peek, false
 	}
-	d := count(ctx, subject, limits)
+	var d ratelimit.Decision
+	if v != nil && v.Limits.PerMinute() {
+		d = s.limiter.Admit(ctx, v, limits, take)
+	} else {
+		d = count(ctx, subject, limits)
+	}
 	now := time.Now()
 	setLimits(w.Header(), d, now)
 	switch {
@@ -122,6 +127,11 @@ func setLimits(h http.Header, d ratelimit.Decision, now time.Time) {
 		h["X-Ratelimit-Limit-Requests"] = []string{strconv.Itoa(m.Limit)}
 		h["X-Ratelimit-Remaining-Requests"] = []string{strconv.Itoa(m.Remaining)}
 		h["X-Ratelimit-Reset-Requests"] = []string{wholeSeconds(m.Reset.Sub(now)).String()}
+	}
+	if t := d.Tokens; t.Limit > 0 {
+		h["X-Ratelimit-Limit-Tokens"] = []string{strconv.Itoa(t.Limit)}
+		h["X-Ratelimit-Remaining-Tokens"] = []string{strconv.Itoa(t.Remaining)}
+		h["X-Ratelimit-Reset-Tokens"] = []string{wholeSeconds(t.Reset.Sub(now)).String()}
 	}
 }
 

@@ -138,7 +138,11 @@ func (s *Server) serveMount(w http.ResponseWriter, r *http.Request, x *exchange)
 	}
 	if v != nil {
 		x.userID, x.keyID = v.UserID, v.KeyID
-		r = r.WithContext(models.WithViewer(r.Context(), v))
+		ctx := models.WithViewer(r.Context(), v)
+		if v.IsAdmin() { // the audit log wants it
+			ctx = models.WithAddress(ctx, x.client.String())
+		}
+		r = r.WithContext(ctx)
 	}
 	x.request = r // the face's own router leaves its pattern on it
 	x.mount.Handler.ServeHTTP(w, r)

@@ -117,7 +117,7 @@ func TestEveryRowRoundTrips(t *testing.T) {
 			full := &models.APIKey{
 				ID: "key_1", UserID: "user_1", Name: awkward, Display: "sk-coai-…AbC1", Hash: hash,
 				Scopes: models.AllScopes(), AllowedModels: []string{"gpt-4o", awkward}, AllowedCIDRs: []string{"10.0.0.0/8", "::1/128"}, ChannelTags: []string{"eu"},
-				Limits: models.KeyLimits{RPM: new(1), TPM: new(2), Concurrency: new(3)},
+				Limits:    models.KeyLimits{RPM: new(1), TPM: new(2), Concurrency: new(3)},
 				ExpiresAt: new(elsewhere), RevokedAt: new(moment()), LastUsedAt: new(moment()), CreatedAt: moment(),
 				PreviousHash: append(hash, 1), PreviousExpiresAt: new(elsewhere), CacheTTLSeconds: 60,
 			}
