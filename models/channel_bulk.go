@@ -38,7 +38,7 @@ type ChannelFilter struct {
 	Model  *string        `json:"model,omitempty"`  // that it serves
 	Tag    *string        `json:"tag,omitempty"`
 	Group  *string        `json:"group,omitempty"`
-	Q      *string        `json:"q,omitempty"` // part of its name, base URL or id, in any case
+	Q      *string        `json:"q,omitempty"` // part of its name or base URL, in any case, or its id
 }
 
 // Validate checks the filter.

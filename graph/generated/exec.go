@@ -1032,7 +1032,7 @@ input ChannelFilter {
   tag: String
   "Only channels that are for this group of users."
   group: String
-  "Only channels with this in their name, base URL or id, in any case."
+  "Only channels with this in their name or base URL, in any case, or with this id."
   q: String
 }
 

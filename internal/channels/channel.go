@@ -82,7 +82,7 @@ func (r *Registry) UpdateChannel(ctx context.Context, v *models.Viewer, id strin
 		if c, err = find(ctx, tx, id, r.db.Dialect() == "postgres"); err != nil {
 			return err
 		}
-		if seen := in.IfUpdatedAt; seen != nil && !seen.Truncate(time.Microsecond).Equal(c.UpdatedAt) {
+		if in.IfUpdatedAt != nil && !sameMoment(*in.IfUpdatedAt, c.UpdatedAt) {
 			return models.Conflict("if_updated_at", "The channel was changed at %s. Read it again, and change what it is now.", c.UpdatedAt.UTC().Format(time.RFC3339Nano))
 		}
 		before := *c
@@ -162,6 +162,15 @@ func (r *Registry) fillHealth(c *models.Channel) {
 			c.Health.State, c.Health.LastError = models.HealthUnhealthy, &u.broken
 		}
 	}
+}
+
+// sameMoment says whether a client means the time that is stored. GraphQL tells times
+// to the millisecond.
+func sameMoment(given, stored time.Time) bool {
+	if given.Truncate(time.Millisecond).Equal(given) {
+		stored = stored.Truncate(time.Millisecond)
+	}
+	return given.Equal(stored)
 }
 
 // target is a channel in the audit log; an empty id stands for several.

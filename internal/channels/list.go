@@ -167,7 +167,7 @@ func (r *Registry) filter(q *bun.SelectQuery, f *models.ChannelFilter) *bun.Sele
 	}
 	if f.Q != nil {
 		pattern := "%" + likeEscaper.Replace(strings.ToLower(*f.Q)) + "%"
-		q = q.Where(`(lower(c.name) LIKE ?0 ESCAPE '!' OR lower(c.base_url) LIKE ?0 ESCAPE '!' OR c.id LIKE ?0 ESCAPE '!')`, pattern)
+		q = q.Where(`(lower(c.name) LIKE ?0 ESCAPE '!' OR lower(c.base_url) LIKE ?0 ESCAPE '!' OR c.id = ?1)`, pattern, *f.Q)
 	}
 	return r.filterStatus(q, f.Status)
 }
