@@ -32,15 +32,15 @@ func operatedKey(ctx context.Context, tx bun.Tx, v *models.Viewer, before, after
 }
 
 // limitsOf are a user's budgets by period, as the audit log shows them.
-func (s *Service) limitsOf(ctx context.Context, tx bun.Tx, userID string) (map[models.Period]models.Money, error) {
+func (s *Service) limitsOf(ctx context.Context, tx bun.Tx, userID string) (map[string]models.Money, error) {
 	by, err := budgets.Of(ctx, tx, s.now(), userID)
 	if err != nil {
 		return nil, err
 	}
-	list := map[models.Period]models.Money{}
+	list := map[string]models.Money{}
 	for _, b := range by[userID] {
 		if b.Period != models.PeriodBalance {
-			list[b.Period] = b.LimitMoney()
+			list[string(b.Period)] = b.LimitMoney()
 		}
 	}
 	return list, nil
