@@ -44,7 +44,9 @@ func (v *Viewer) Require(s Scope) error {
 }
 
 // IsAdmin says whether [Viewer.Require] would grant [ScopeAdmin].
-func (v *Viewer) IsAdmin() bool { return v.Require(ScopeAdmin) == nil }
+func (v *Viewer) IsAdmin() bool {
+	return v != nil && v.Role == RoleAdmin && slices.Contains(v.Scopes, ScopeAdmin)
+}
 
 // MayUse says whether the key's allow-list permits the model.
 func (v *Viewer) MayUse(model string) bool {
