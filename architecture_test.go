@@ -27,7 +27,7 @@ func levels() [][]string {
 			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated", "web",
 		},
 		2: {
-			"internal/ratelimit", "internal/budgets", "internal/events", "internal/idempotency", "internal/providers/upstream", "internal/testdb",
+			"internal/ratelimit", "internal/audit", "internal/budgets", "internal/events", "internal/idempotency", "internal/providers/upstream", "internal/testdb",
 			"internal/dialect/messages", "internal/dialect/responses",
 		},
 		3: {

@@ -14,6 +14,14 @@ func (r query) Model(ctx context.Context, name string) (*models.Model, error) {
 	return r.channels.Model(ctx, viewer(ctx), name)
 }
 
+func (r mutation) CreateModel(ctx context.Context, in models.SaveModelInput) (*models.CreateModelPayload, error) {
+	return settle(r.channels.CreateModel(ctx, viewer(ctx), in))
+}
+
+func (r mutation) UpdateModel(ctx context.Context, id string, in models.UpdateModelInput) (*models.UpdateModelPayload, error) {
+	return settle(r.channels.UpdateModel(ctx, viewer(ctx), id, in))
+}
+
 func (r mutation) SaveModel(ctx context.Context, in models.SaveModelInput) (*models.SaveModelPayload, error) {
 	return settle(r.channels.SaveModel(ctx, viewer(ctx), in))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coaidev/coai/graph/generated"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/payments"
@@ -20,6 +21,7 @@ import (
 // Deps are the domain packages that resolvers call. All are required.
 type Deps struct {
 	Accounts  *accounts.Service
+	Audit     *audit.Log
 	Channels  *channels.Registry
 	Chat      *chat.Service
 	Payments  *payments.Service
@@ -31,6 +33,7 @@ type Deps struct {
 // Resolver resolves the schema's fields. It is safe for concurrent use.
 type Resolver struct {
 	accounts  *accounts.Service
+	audit     *audit.Log
 	channels  *channels.Registry
 	chat      *chat.Service
 	payments  *payments.Service
@@ -44,7 +47,7 @@ var _ generated.ResolverRoot = (*Resolver)(nil)
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
 	return &Resolver{
-		accounts: d.Accounts, channels: d.Channels, chat: d.Chat, payments: d.Payments,
+		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, payments: d.Payments,
 		usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
 	}
 }

@@ -313,6 +313,9 @@ func literal(schema *ast.Schema, typ *ast.Type) string {
 		if typ.NamedType == "DateTime" {
 			return `"2026-01-01T00:00:00Z"`
 		}
+		if typ.NamedType == "Int" {
+			return "1"
+		}
 		return `"1"`
 	}
 }

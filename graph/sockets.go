@@ -103,9 +103,9 @@ func (r *Resolver) admit(ctx context.Context, v *models.Viewer) error {
 	if err != nil {
 		return err
 	}
-	d := r.limiter.Take(ctx, "user:"+v.UserID, ratelimit.Limits{
+	d := r.limiter.Admit(ctx, v, ratelimit.Limits{
 		PerMinute: plan.RequestsPerMinute, PerHour: plan.RequestsPerHour, PerDay: plan.RequestsPerDay,
-	})
+	}, true)
 	if !d.Allowed {
 		return d.Exceeded(time.Now())
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/coaidev/coai/graph/generated"
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/payments"
@@ -70,7 +71,7 @@ func newWorld(t *testing.T) *world {
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
-		Accounts: acc, Channels: reg, Chat: completions, Payments: payments.New(db, payments.Config{}, log),
+		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Payments: payments.New(db, payments.Config{}, log),
 		Usage: ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
@@ -158,6 +159,10 @@ func (streamFunc) Message(context.Context, models.CreateMessageInput) (<-chan *m
 }
 
 func (streamFunc) Response(context.Context, models.CreateResponseInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) TestChannel(context.Context, string, []string) (<-chan *models.TestChannelResult, error) {
 	return nil, errors.New("not this one")
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/testdb"
 	"github.com/coaidev/coai/internal/usage"
@@ -62,6 +63,8 @@ func TestHousekeeping(t *testing.T) {
 		if _, err := db.Write().ExecContext(ctx, "UPDATE usage_holds SET lease_until = created_at"); err != nil {
 			t.Fatal(err)
 		}
+		insert(&models.AuditEntry{ID: "aud_old", ActorID: user.ID, Action: "x", TargetType: "x", CreatedAt: *ago(31 * day)})
+		insert(&models.AuditEntry{ID: "aud_new", ActorID: user.ID, Action: "x", TargetType: "x", CreatedAt: *ago(29 * day)})
 		for name, at := range map[string]time.Time{"job:x:old": *ago(time.Hour), "job:x:now": now, "other": *ago(time.Hour)} {
 			if ok, err := db.Acquire(ctx, name, "somebody", at, 30*time.Minute); err != nil || !ok {
 				t.Fatalf("lease %s: %t, %v", name, ok, err)
@@ -104,6 +107,19 @@ func TestHousekeeping(t *testing.T) {
 			t.Fatal(err)
 		}
 		check("usage_records", "id", "req_lost", "req_new")
+
+		deps.Audit = audit.New(db)
+		if err := housekeeping(ctx, db, deps, now); err != nil { // kept for ever
+			t.Fatal(err)
+		}
+		deps.AuditRetention = 30 * day
+		if err := housekeeping(ctx, db, deps, now); err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		if err := db.Read().NewSelect().Table("audit_log").Column("id").Where("id IN ('aud_old', 'aud_new')").Scan(ctx, &left); err != nil || len(left) != 1 || left[0] != "aud_new" {
+			t.Errorf("the audit log holds %v, %v", left, err)
+		}
 	})
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/storage"
@@ -65,6 +66,10 @@ type Deps struct {
 	// KeyRetention is how long API keys are kept after they expired or were
 	// revoked; 0 means [DefaultKeyRetention].
 	KeyRetention time.Duration
+	// Audit is the audit log, whose entries are kept for AuditRetention; 0 keeps them
+	// for ever, and so does a nil log.
+	Audit          *audit.Log
+	AuditRetention time.Duration
 	// Meter counts the runs; nil counts nothing.
 	Meter metric.Meter
 }

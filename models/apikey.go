@@ -57,6 +57,7 @@ type APIKey struct {
 	AllowedModels []string   `bun:"allowed_models,type:jsonb" json:"allowed_models"`
 	AllowedCIDRs  []string   `bun:"allowed_cidrs,type:jsonb" json:"allowed_cidrs"`
 	ChannelTags   []string   `bun:"channel_tags,type:jsonb" json:"channel_tags"`
+	Limits        KeyLimits  `bun:"limits,type:jsonb" json:"limits"`
 	ExpiresAt     *time.Time `bun:"expires_at" json:"-"`
 	RevokedAt     *time.Time `bun:"revoked_at" json:"-"`
 	LastUsedAt    *time.Time `bun:"last_used_at" json:"-"` // exact to a minute
@@ -84,6 +85,7 @@ type CreateAPIKeyInput struct {
 	// CacheTTLSeconds is how long answers are kept for the same request of the account, at most a day; 0: not at all.
 	CacheTTLSeconds *int          `json:"cache_ttl_seconds,omitempty"`
 	Budgets         *BudgetsInput `json:"budgets,omitempty"`
+	Limits          *KeyLimits    `json:"limits,omitempty"`
 	OnDisconnect    *OnDisconnect `json:"on_disconnect,omitempty"` // default [OnDisconnectCancel]
 }
 
@@ -110,6 +112,9 @@ func (in *CreateAPIKeyInput) Validate(now time.Time) error {
 	if err := validCacheTTL(in.CacheTTLSeconds); err != nil {
 		return err
 	}
+	if err := in.Limits.validate("limits"); err != nil {
+		return err
+	}
 	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {
 		return err
 	}
@@ -128,6 +133,8 @@ type UpdateAPIKeyInput struct {
 	CacheTTLSeconds graphql.Omittable[*int] `json:"cache_ttl_seconds,omitzero"` // null: 0
 	Budgets         *BudgetsInput           `json:"budgets,omitempty"`
 	OnDisconnect    *OnDisconnect           `json:"on_disconnect,omitempty"`
+
+	Limits graphql.Omittable[*KeyLimits] `json:"limits,omitzero"` // replaces all; null: none
 }
 
 // Validate checks the input at the time now, and makes CIDRs canonical.
@@ -164,6 +171,9 @@ func (in *UpdateAPIKeyInput) Validate(now time.Time) error {
 		}
 	}
 	if err := validCacheTTL(in.CacheTTLSeconds.Value()); err != nil {
+		return err
+	}
+	if err := in.Limits.Value().validate("limits"); err != nil {
 		return err
 	}
 	if err := validSpending(in.Budgets, in.OnDisconnect); err != nil {

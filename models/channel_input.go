@@ -2,6 +2,7 @@ package models
 
 import (
 	"slices"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 )
@@ -47,11 +48,35 @@ type UpdateChannelInput struct {
 	Settings     graphql.Omittable[*ChannelSettings] `json:"settings,omitzero"`
 	Tags         graphql.Omittable[[]string]         `json:"tags,omitzero"`
 	Groups       graphql.Omittable[[]string]         `json:"groups,omitzero"`
+	// IfUpdatedAt is when the caller has seen the channel changed last: if it has
+	// been changed since, the update is a conflict.
+	IfUpdatedAt *time.Time `json:"if_updated_at,omitempty"`
 }
 
 // TestChannelInput says what a test asks for.
 type TestChannelInput struct {
-	Model *string `json:"model,omitempty"` // default: the channel's first
+	Model  *string  `json:"model,omitempty"`  // default: the channel's first
+	Models []string `json:"models,omitempty"` // several, instead of Model
+	All    *bool    `json:"all,omitempty"`    // all that the channel serves, instead
+	Stream *bool    `json:"stream,omitempty"` // REST: as events
+}
+
+// Several says whether a list of results was asked for.
+func (in *TestChannelInput) Several() bool {
+	return in != nil && (len(in.Models) > 0 || in.All != nil && *in.All)
+}
+
+// Validate checks the input but for the channel's models.
+func (in *TestChannelInput) Validate() error {
+	switch {
+	case in == nil:
+		return nil
+	case in.Model != nil && in.Several(), len(in.Models) > 0 && in.All != nil && *in.All:
+		return Invalid("models", "Give one of 'model', 'models' and 'all'.")
+	case in.Model != nil && *in.Model == "":
+		return Invalid("model", "'model' must not be empty.")
+	}
+	return validNames("models", in.Models, 1000, maxModelName)
 }
 
 // TestChannelResult is the outcome of a minimal real completion.
@@ -60,6 +85,8 @@ type TestChannelResult struct {
 	LatencyMS int     `json:"latency_ms"`
 	Model     string  `json:"model"`
 	Error     *string `json:"error"`
+
+	Err *Error `json:"-"` // why the test itself ended; then the rest says nothing
 }
 
 // CreateChannelPayload answers createChannel.
@@ -83,7 +110,8 @@ type DeleteChannelPayload struct {
 // TestChannelPayload answers testChannel.
 type TestChannelPayload struct {
 	Payload
-	Result *TestChannelResult
+	Result  *TestChannelResult   // of the first model
+	Results []*TestChannelResult // of all that were asked for, in their order
 }
 
 // Apply lays the input over a channel, absent fields untouched, and gives the

@@ -24,6 +24,7 @@ const (
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
+	AuditPrefix      = "aud_"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

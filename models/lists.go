@@ -21,11 +21,5 @@ type APIKeyFilter struct {
 	Revoked *bool
 }
 
-// ChannelFilter narrows a list of channels.
-type ChannelFilter struct {
-	Type  *ChannelType
-	Model *string
-}
-
 // Node is an object with a globally unique id.
 type Node interface{ IsNode() }

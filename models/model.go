@@ -23,7 +23,9 @@ type Model struct {
 	Pricing         *Pricing `bun:"-" json:"pricing"`                  // now; see [Model.PriceAt]
 	// Routing is the order in which its channels are asked; nil: the operator's default.
 	Routing   *RoutingStrategy `bun:"routing" json:"routing"`
-	CreatedAt *time.Time       `bun:"created_at" json:"-"` // nil: nobody has described it
+	Tiers     []Tier           `bun:"visible_tiers,type:jsonb" json:"tiers"`   // of users who may use it; empty: all
+	Groups    []string         `bun:"visible_groups,type:jsonb" json:"groups"` // of users who may use it; empty: all
+	CreatedAt *time.Time       `bun:"created_at" json:"-"`                     // nil: nobody has described it
 	UpdatedAt *time.Time       `bun:"updated_at" json:"-"`
 
 	Prices []ModelPrice `bun:"-" json:"-"` // past, present and planned, the oldest first
@@ -59,6 +61,8 @@ type SaveModelInput struct {
 	// before counts until then.
 	PricingFrom *time.Time       `json:"pricing_from,omitempty"`
 	Routing     *RoutingStrategy `json:"routing,omitempty"` // default: the operator's
+	Tiers       []Tier           `json:"tiers,omitempty"`   // of users who may use it; default: all
+	Groups      []string         `json:"groups,omitempty"`  // of users who may use it; default: all
 }
 
 // Validate checks the input.
@@ -103,10 +107,35 @@ func (in *SaveModelInput) Validate() error {
 			return err
 		}
 	}
+	if err := validTiers(in.Tiers); err != nil {
+		return err
+	}
+	if err := validNames("groups", in.Groups, maxTags, 64); err != nil {
+		return err
+	}
 	if in.PricingFrom != nil && in.Pricing == nil {
 		return Missing("pricing")
 	}
 	return in.Pricing.validate("pricing")
+}
+
+// Model is the model that the input describes, without times.
+func (in *SaveModelInput) Model() *Model {
+	m := &Model{
+		Name: in.Name, DisplayName: in.Name, OwnedBy: "coai", ContextWindow: in.ContextWindow, MaxOutputTokens: in.MaxOutputTokens,
+		Capabilities: in.Capabilities, Aliases: in.Aliases, Routing: in.Routing, Tiers: in.Tiers, Groups: in.Groups,
+	}
+	notNil(&m.Capabilities)
+	notNil(&m.Aliases)
+	notNil(&m.Tiers)
+	notNil(&m.Groups)
+	if in.DisplayName != nil {
+		m.DisplayName = *in.DisplayName
+	}
+	if in.OwnedBy != nil {
+		m.OwnedBy = *in.OwnedBy
+	}
+	return m
 }
 
 // SaveModelPayload answers saveModel.

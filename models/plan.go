@@ -1,6 +1,9 @@
 package models
 
-import "github.com/uptrace/bun"
+import (
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/uptrace/bun"
+)
 
 // Plan holds a tier's request limits, in fixed windows that are aligned to the
 // clock (UTC) and counted over all keys of an account.
@@ -12,6 +15,7 @@ type Plan struct {
 	RequestsPerMinute int    `bun:"requests_per_minute" json:"requests_per_minute"`
 	RequestsPerHour   int    `bun:"requests_per_hour" json:"requests_per_hour"`
 	RequestsPerDay    int    `bun:"requests_per_day" json:"requests_per_day"`
+	Concurrency       *int   `bun:"concurrency" json:"concurrency"` // requests to models at a time; nil: no limit
 }
 
 // IsNode makes Plan a Relay node.
@@ -22,6 +26,8 @@ type UpdatePlanInput struct {
 	RequestsPerMinute *int `json:"requests_per_minute,omitempty"`
 	RequestsPerHour   *int `json:"requests_per_hour,omitempty"`
 	RequestsPerDay    *int `json:"requests_per_day,omitempty"`
+
+	Concurrency graphql.Omittable[*int] `json:"concurrency,omitzero"` // null: no limit
 }
 
 // Validate checks the input.
@@ -33,6 +39,7 @@ func (in *UpdatePlanInput) Validate() error {
 		{"requests_per_minute", in.RequestsPerMinute},
 		{"requests_per_hour", in.RequestsPerHour},
 		{"requests_per_day", in.RequestsPerDay},
+		{"concurrency", in.Concurrency.Value()},
 	} {
 		if f.v != nil && (*f.v < 1 || *f.v > 1_000_000_000) {
 			return Invalid(f.param, "'%s' must be between 1 and 1000000000; got %d.", f.param, *f.v)

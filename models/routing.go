@@ -37,6 +37,7 @@ const (
 	ReasonDisabled         RouteReason = "disabled"              // an admin switched it off
 	ReasonModelNotServed   RouteReason = "model_not_served"      // no channel serves the model
 	ReasonKeyModel         RouteReason = "key_model_not_allowed" // the key's allow-list leaves the model out
+	ReasonModelHidden      RouteReason = "model_hidden"          // the model is for users of other tiers or groups
 	ReasonTag              RouteReason = "tag"                   // the key is for channels with other tags
 	ReasonGroup            RouteReason = "group"                 // the channel is for users of other groups
 	ReasonBroken           RouteReason = "broken"                // it cannot be made ready, such as for a credential that cannot be decrypted

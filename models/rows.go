@@ -51,6 +51,8 @@ func (u *User) BeforeAppendModel(context.Context, bun.Query) error {
 func (m *Model) BeforeAppendModel(context.Context, bun.Query) error {
 	notNil(&m.Capabilities)
 	notNil(&m.Aliases)
+	notNil(&m.Tiers)
+	notNil(&m.Groups)
 	return nil
 }
 

@@ -41,3 +41,6 @@ func validNames(param string, list []string, most, mostChars int) error {
 	}
 	return nil
 }
+
+// ValidModelName says whether a channel can serve a model of this name.
+func ValidModelName(name string) bool { return validName("model", name, 1, maxModelName) == nil }

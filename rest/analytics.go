@@ -70,6 +70,7 @@ func parseUsage(q url.Values) (*models.UsageQuery, error) {
 	return in, nil
 }
 
+// textParam is a parameter's value; nil: absent or empty.
 func textParam(q url.Values, name string) *string {
 	if s := q.Get(name); s != "" {
 		return &s

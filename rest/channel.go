@@ -2,7 +2,6 @@ package rest
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/models"
@@ -14,20 +13,12 @@ func (h *handler) listChannels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	filter := new(models.ChannelFilter)
-	if t := models.ChannelType(q.Get("type")); slices.Contains(models.ChannelTypes(), t) {
-		filter.Type = &t
-	} else if t != "" {
-		return models.Invalid("type", "'type' must be a type of channel, such as openai.")
-	}
-	if m := q.Get("model"); m != "" {
-		if !validCursor(m) {
-			return models.Invalid("model", "'model' must be the name of a model.")
-		}
-		filter.Model = &m
+	var by *models.ChannelOrderField
+	if o := q.Get("order_by"); o != "" {
+		by = (*models.ChannelOrderField)(&o)
 	}
 	first, after, last, before := p.args()
-	page, err := h.resolver.Query().Channels(r.Context(), first, after, last, before, p.order, filter)
+	page, err := h.resolver.Query().Channels(r.Context(), first, after, last, before, p.order, channelFilter(q), by)
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
@@ -64,7 +55,7 @@ func (h *handler) createChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewChannel(done.Channel))
+	return writeChannel(w, done.Channel)
 }
 
 func (h *handler) retrieveChannel(w http.ResponseWriter, r *http.Request) error {
@@ -72,7 +63,7 @@ func (h *handler) retrieveChannel(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewChannel(c))
+	return writeChannel(w, c)
 }
 
 func (h *handler) updateChannel(w http.ResponseWriter, r *http.Request) error {
@@ -80,11 +71,18 @@ func (h *handler) updateChannel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	seen, err := ifMatch(r.Header)
+	if err != nil {
+		return err
+	}
+	if seen != nil {
+		in.IfUpdatedAt = seen
+	}
 	done, err := graph.Outcome(h.resolver.Mutation().UpdateChannel(r.Context(), r.PathValue("id"), in))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewChannel(done.Channel))
+	return writeChannel(w, done.Channel)
 }
 
 func (h *handler) deleteChannel(w http.ResponseWriter, r *http.Request) error {
@@ -95,24 +93,12 @@ func (h *handler) deleteChannel(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, deletedView{ID: *done.DeletedChannelID, Object: "channel", Deleted: true})
 }
 
-func (h *handler) testChannel(w http.ResponseWriter, r *http.Request) error {
-	in, err := decodeOptional[models.TestChannelInput](h, w, r)
-	if err != nil {
-		return err
-	}
-	done, err := graph.Outcome(h.resolver.Mutation().TestChannel(r.Context(), r.PathValue("id"), in))
-	if err != nil {
-		return err //nolint:wrapcheck // a resolver's
-	}
-	return writeJSON(w, done.Result)
-}
-
 func (h *handler) resetChannelHealth(w http.ResponseWriter, r *http.Request) error {
 	done, err := graph.Outcome(h.resolver.Mutation().ResetChannelHealth(r.Context(), r.PathValue("id")))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewChannel(done.Channel))
+	return writeChannel(w, done.Channel)
 }
 
 func (h *handler) explainRoute(w http.ResponseWriter, r *http.Request) error {

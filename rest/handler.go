@@ -6,6 +6,7 @@ package rest
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -32,6 +33,7 @@ type handler struct {
 	cfg      Config
 	mux      *http.ServeMux
 	methods  []string // all that the table has
+	bare     map[string]bool
 }
 
 // NewHandler serves /v1. It expects the viewer and the request id in the
@@ -43,14 +45,17 @@ func NewHandler(r *graph.Resolver, cfg Config) http.Handler {
 	if cfg.KeepAlive <= 0 {
 		cfg.KeepAlive = defaultKeepAlive
 	}
-	h := &handler{resolver: r, cfg: cfg, mux: http.NewServeMux()}
+	h := &handler{resolver: r, cfg: cfg, mux: http.NewServeMux(), bare: map[string]bool{}}
 	seen := map[string]bool{}
-	for _, rt := range routes() {
+	for _, rt := range append(routes(), bare()...) {
 		h.mux.HandleFunc(rt.method+" "+rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := rt.serve(h, w, r); err != nil {
 				WriteError(w, r, err)
 			}
 		})
+		if rt.field == "" {
+			h.bare[rt.method+" "+rt.pattern] = true
+		}
 		if !seen[rt.method] {
 			seen[rt.method] = true
 			h.methods = append(h.methods, rt.method)
@@ -58,6 +63,22 @@ func NewHandler(r *graph.Resolver, cfg Config) http.Handler {
 	}
 	h.mux.HandleFunc("/", h.unknown)
 	return h
+}
+
+// bare are, for patterns that end in a wildcard, the same paths without it, where the
+// table has none of the method: http.ServeMux would redirect them.
+func bare() []route {
+	var list []route
+	for _, rt := range routes() {
+		path, wild := strings.CutSuffix(rt.pattern, "/{model...}")
+		if wild && !slices.ContainsFunc(routes(), func(o route) bool { return o.method == rt.method && o.pattern == path }) {
+			list = append(list, route{method: rt.method, pattern: path, serve: func(h *handler, w http.ResponseWriter, r *http.Request) error {
+				h.unknown(w, r)
+				return nil
+			}})
+		}
+	}
+	return list
 }
 
 // ServeHTTP finds the route. Paths that are not in their shortest form are
@@ -106,7 +127,7 @@ func (h *handler) allowed(r *http.Request) []string {
 	var list []string
 	probe := *r
 	for _, probe.Method = range h.methods {
-		if _, pattern := h.mux.Handler(&probe); pattern != "" && pattern != "/" {
+		if _, pattern := h.mux.Handler(&probe); pattern != "" && pattern != "/" && !h.bare[pattern] {
 			list = append(list, probe.Method)
 			if probe.Method == http.MethodGet {
 				list = append(list, http.MethodHead)

@@ -149,7 +149,7 @@ func TestRawConnections(t *testing.T) {
 		{"a doubled slash", "GET //v1/models HTTP/1.1\r\n" + auth + "\r\n", 404, "unknown_endpoint"},
 		{"no path", "OPTIONS * HTTP/1.1\r\n" + auth + "\r\n", 200, ""}, // net/http answers this itself
 		{"a full URL", "GET http://x/v1/nothing HTTP/1.1\r\n" + auth + "\r\n", 404, "unknown_endpoint"},
-		{"an odd method", "BREW /v1/models HTTP/1.1\r\n" + auth + "\r\n", 405, "\r\nAllow: GET, HEAD\r\n"},
+		{"an odd method", "BREW /v1/models HTTP/1.1\r\n" + auth + "\r\n", 405, "\r\nAllow: POST, GET, HEAD\r\n"},
 		{"HEAD", "HEAD /v1/models HTTP/1.1\r\n" + auth + "Connection: close\r\n\r\n", 200, "\r\nContent-Length: "},
 		// Who closes half of the connection counts as gone.
 		{"a body that ends early", "POST " + chatPath + " HTTP/1.1\r\n" + auth + "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{", 499, ""},

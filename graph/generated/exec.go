@@ -71,9 +71,15 @@ type MutationResolver interface {
 	CreateChannel(ctx context.Context, input models.CreateChannelInput) (*models.CreateChannelPayload, error)
 	UpdateChannel(ctx context.Context, id string, input models.UpdateChannelInput) (*models.UpdateChannelPayload, error)
 	DeleteChannel(ctx context.Context, id string) (*models.DeleteChannelPayload, error)
+	CloneChannel(ctx context.Context, id string, input *models.CloneChannelInput) (*models.CloneChannelPayload, error)
+	ReorderChannels(ctx context.Context, input models.ReorderChannelsInput) (*models.ReorderChannelsPayload, error)
+	BulkChannels(ctx context.Context, input models.BulkChannelsInput) (*models.BulkChannelsPayload, error)
+	SyncChannelModels(ctx context.Context, id string, input *models.SyncChannelModelsInput) (*models.SyncChannelModelsPayload, error)
 	TestChannel(ctx context.Context, id string, input *models.TestChannelInput) (*models.TestChannelPayload, error)
 	ResetChannelHealth(ctx context.Context, id string) (*models.ResetChannelHealthPayload, error)
 	UpdateUser(ctx context.Context, id string, input models.UpdateUserInput) (*models.UpdateUserPayload, error)
+	CreateModel(ctx context.Context, input models.SaveModelInput) (*models.CreateModelPayload, error)
+	UpdateModel(ctx context.Context, id string, input models.UpdateModelInput) (*models.UpdateModelPayload, error)
 	SaveModel(ctx context.Context, input models.SaveModelInput) (*models.SaveModelPayload, error)
 	DeleteModel(ctx context.Context, id string) (*models.DeleteModelPayload, error)
 	ImportModelPrices(ctx context.Context, input models.ImportModelPricesInput) (*models.ImportModelPricesPayload, error)
@@ -98,8 +104,10 @@ type QueryResolver interface {
 	APIKey(ctx context.Context, id string) (*models.APIKey, error)
 	Response(ctx context.Context, id string) (*models.Response, error)
 	ResponseInputItems(ctx context.Context, id string, first *int, after *string, last *int, before *string, order *models.OrderDirection) (*models.Connection[models.ResponseItem], error)
-	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter) (*models.Connection[models.Channel], error)
+	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter, orderBy *models.ChannelOrderField) (*models.Connection[models.Channel], error)
 	Channel(ctx context.Context, id string) (*models.Channel, error)
+	ChannelModels(ctx context.Context, id string) (*models.ChannelModels, error)
+	AuditLog(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.AuditFilter) (*models.Connection[models.AuditEntry], error)
 	ChannelPresets(ctx context.Context) ([]*models.ChannelPreset, error)
 	ExplainRoute(ctx context.Context, model string, apiKeyID *string) (*models.RouteExplanation, error)
 	Plans(ctx context.Context) ([]*models.Plan, error)
@@ -115,6 +123,7 @@ type SubscriptionResolver interface {
 	ChatCompletion(ctx context.Context, input models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error)
 	Message(ctx context.Context, input models.CreateMessageInput) (<-chan *models.StreamEvent, error)
 	Response(ctx context.Context, input models.CreateResponseInput) (<-chan *models.StreamEvent, error)
+	TestChannel(ctx context.Context, id string, models []string) (<-chan *models.TestChannelResult, error)
 }
 type UserResolver interface {
 	Usage(ctx context.Context, obj *models.User) (*models.UsageSummary, error)
@@ -154,12 +163,17 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		return graphql.NewInputUnmarshalerIndex(
 			graphql.NewInputUnmarshaler("AdjustBalanceInput", ec.unmarshalInputAdjustBalanceInput),
 			graphql.NewInputUnmarshaler("ApiKeyFilter", ec.unmarshalInputApiKeyFilter),
+			graphql.NewInputUnmarshaler("ApiKeyLimitsInput", ec.unmarshalInputApiKeyLimitsInput),
+			graphql.NewInputUnmarshaler("AuditFilter", ec.unmarshalInputAuditFilter),
 			graphql.NewInputUnmarshaler("BudgetsInput", ec.unmarshalInputBudgetsInput),
+			graphql.NewInputUnmarshaler("BulkChannelsInput", ec.unmarshalInputBulkChannelsInput),
 			graphql.NewInputUnmarshaler("ChannelFilter", ec.unmarshalInputChannelFilter),
 			graphql.NewInputUnmarshaler("ChannelLimitsInput", ec.unmarshalInputChannelLimitsInput),
+			graphql.NewInputUnmarshaler("ChannelPriorityInput", ec.unmarshalInputChannelPriorityInput),
 			graphql.NewInputUnmarshaler("ChannelSettingsInput", ec.unmarshalInputChannelSettingsInput),
 			graphql.NewInputUnmarshaler("ChatCompletionInput", ec.unmarshalInputChatCompletionInput),
 			graphql.NewInputUnmarshaler("ChatMessageInput", ec.unmarshalInputChatMessageInput),
+			graphql.NewInputUnmarshaler("CloneChannelInput", ec.unmarshalInputCloneChannelInput),
 			graphql.NewInputUnmarshaler("ContentPartInput", ec.unmarshalInputContentPartInput),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
 			graphql.NewInputUnmarshaler("CreateChannelInput", ec.unmarshalInputCreateChannelInput),
@@ -187,14 +201,17 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("RecordPaymentInput", ec.unmarshalInputRecordPaymentInput),
 			graphql.NewInputUnmarshaler("RedeemCodeFilter", ec.unmarshalInputRedeemCodeFilter),
 			graphql.NewInputUnmarshaler("RedeemCodeInput", ec.unmarshalInputRedeemCodeInput),
+			graphql.NewInputUnmarshaler("ReorderChannelsInput", ec.unmarshalInputReorderChannelsInput),
 			graphql.NewInputUnmarshaler("ResponseFormatInput", ec.unmarshalInputResponseFormatInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
 			graphql.NewInputUnmarshaler("SaveModelInput", ec.unmarshalInputSaveModelInput),
+			graphql.NewInputUnmarshaler("SyncChannelModelsInput", ec.unmarshalInputSyncChannelModelsInput),
 			graphql.NewInputUnmarshaler("TestChannelInput", ec.unmarshalInputTestChannelInput),
 			graphql.NewInputUnmarshaler("ToolCallInput", ec.unmarshalInputToolCallInput),
 			graphql.NewInputUnmarshaler("ToolInput", ec.unmarshalInputToolInput),
 			graphql.NewInputUnmarshaler("UpdateApiKeyInput", ec.unmarshalInputUpdateApiKeyInput),
 			graphql.NewInputUnmarshaler("UpdateChannelInput", ec.unmarshalInputUpdateChannelInput),
+			graphql.NewInputUnmarshaler("UpdateModelInput", ec.unmarshalInputUpdateModelInput),
 			graphql.NewInputUnmarshaler("UpdatePlanInput", ec.unmarshalInputUpdatePlanInput),
 			graphql.NewInputUnmarshaler("UpdateUserInput", ec.unmarshalInputUpdateUserInput),
 			graphql.NewInputUnmarshaler("UpdateViewerInput", ec.unmarshalInputUpdateViewerInput),
@@ -483,6 +500,8 @@ enum RouteReason {
   MODEL_NOT_SERVED
   "The API key's list of models leaves the model out."
   KEY_MODEL_NOT_ALLOWED
+  "The model is for users of other tiers or groups."
+  MODEL_HIDDEN
   "The API key is for channels with other tags."
   TAG
   "The channel is for users of other groups."
@@ -648,6 +667,8 @@ type Plan implements Node {
   requestsPerHour: Int!
   "Requests in a UTC day."
   requestsPerDay: Int!
+  "Requests to models that an account may have at a time, over all its keys; null for no limit."
+  concurrency: Int
 }
 
 "A credential of a user. Its secret is shown once, when it is made or rotated."
@@ -670,6 +691,8 @@ type ApiKey implements Node {
   cacheTtlSeconds: Int!
   "The tags of channels that may answer it; empty for all channels."
   channelTags: [String!]!
+  "What it is held to beside the limits of the account."
+  limits: ApiKeyLimits!
   "When it stops to count; null for never."
   expiresAt: DateTime
   "When it was revoked; null while it counts."
@@ -684,6 +707,16 @@ type ApiKey implements Node {
   onDisconnect: DisconnectPolicy!
   "When it was made."
   createdAt: DateTime!
+}
+
+"What an API key is held to beside the limits of its account; null is no limit."
+type ApiKeyLimits {
+  "Requests in a clock minute."
+  rpm: Int
+  "Tokens in a clock minute, in and out. A request reserves its prompt and what it allows for the answer; what was used counts when it ends."
+  tpm: Int
+  "Requests to models at a time."
+  concurrency: Int
 }
 
 "A page of API keys."
@@ -736,6 +769,10 @@ type Model implements Node {
   prices: [ModelPrice!]!
   "In which order its channels are asked; null for the operator's default."
   routing: RoutingStrategy
+  "The tiers of users who may use it; empty for all. Admins may always."
+  tiers: [Tier!]!
+  "The groups of users who may use it; empty for all. Admins may always."
+  groups: [String!]!
   "Since when it is described here; null when nobody has described it."
   createdAt: DateTime
 }
@@ -1006,8 +1043,102 @@ type RouteExclusion {
 input ChannelFilter {
   "Only channels of this type."
   type: ChannelType
+  "Only channels of this status; whether one is ` + "`" + `UNHEALTHY` + "`" + ` is as this process sees it."
+  status: ChannelStatus
   "Only channels that serve this model."
   model: String
+  "Only channels with this tag."
+  tag: String
+  "Only channels that are for this group of users."
+  group: String
+  "Only channels with this in their name or base URL, in any case, or with this id."
+  q: String
+}
+
+"What a list of channels is ordered by; those that are equal come by their creation."
+enum ChannelOrderField {
+  "When they were made."
+  CREATED_AT
+  "Their name, in the order of its characters."
+  NAME
+  "Their priority."
+  PRIORITY
+}
+
+"The models that a channel serves beside those that its upstream lists."
+type ChannelModels {
+  "The channel's id."
+  channelId: ID!
+  "All models that the upstream lists, by its own names."
+  upstream: [String!]!
+  "Listed, and not served under any name."
+  added: [String!]!
+  "Served, and not listed, whatever the mapping calls them."
+  missing: [String!]!
+  "Served and listed, by the names that clients use."
+  kept: [String!]!
+}
+
+"Something that an admin did. Entries are never changed."
+type AuditEntry {
+  "The id."
+  id: ID!
+  "The user who did it; ` + "`" + `operator` + "`" + ` for the command line."
+  actorId: ID!
+  "The API key that it was done with; null for none."
+  apiKeyId: ID
+  "The address that it was done from; null when unknown."
+  address: String
+  "The request that did it; null for none."
+  requestId: String
+  "What was done, such as ` + "`" + `channel.updated` + "`" + `."
+  action: String!
+  "What it was done to, such as ` + "`" + `channel` + "`" + `."
+  targetType: String!
+  "The id of that; null for several or none."
+  targetId: ID
+  "What has changed, as it was, secrets masked: an object; null when there was nothing."
+  before: JSON
+  "What has changed, as it is now, secrets masked: an object; null when there is nothing."
+  after: JSON
+  "When it was done."
+  createdAt: DateTime!
+}
+
+"A page of the audit log."
+type AuditEntryConnection {
+  "The rows with their cursors."
+  edges: [AuditEntryEdge!]!
+  "The rows."
+  nodes: [AuditEntry!]!
+  "How the page stands in the list."
+  pageInfo: PageInfo!
+  "The length of the whole list."
+  totalCount: Int!
+}
+
+"An entry of the audit log in a page."
+type AuditEntryEdge {
+  "The entry's place in the list."
+  cursor: String!
+  "The row itself."
+  node: AuditEntry!
+}
+
+"Narrows the audit log."
+input AuditFilter {
+  "Only what this user did, or ` + "`" + `operator` + "`" + `."
+  actorId: ID
+  "Only this action, such as ` + "`" + `channel.updated` + "`" + `."
+  action: String
+  "Only what was done to things of this type, such as ` + "`" + `channel` + "`" + `."
+  targetType: String
+  "Only what was done to the thing with this id."
+  targetId: ID
+  "The first moment that counts."
+  since: DateTime
+  "The first moment that counts no more."
+  until: DateTime
 }
 
 "The tokens of a completion and what they cost."
@@ -2004,9 +2135,28 @@ type Query {
     order: OrderDirection
     "Narrows the list."
     filter: ChannelFilter
+    "What ` + "`" + `order` + "`" + ` goes by; default ` + "`" + `CREATED_AT` + "`" + `."
+    orderBy: ChannelOrderField
   ): ChannelConnection
   "A channel. Scope: ` + "`" + `ADMIN` + "`" + `."
   channel("The channel's id." id: ID!): Channel
+  "Asks a channel's upstream which models it has. Scope: ` + "`" + `ADMIN` + "`" + `."
+  channelModels("The channel's id." id: ID!): ChannelModels
+  "What admins did, the newest first. Scope: ` + "`" + `ADMIN` + "`" + `."
+  auditLog(
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after this cursor."
+    after: String
+    "How many rows before ` + "`" + `before` + "`" + `, 1 to 100."
+    last: Int
+    "Rows before this cursor."
+    before: String
+    "Default ` + "`" + `DESC` + "`" + `."
+    order: OrderDirection
+    "Narrows the list."
+    filter: AuditFilter
+  ): AuditEntryConnection
   "Well-known upstreams that a channel can be made from. Scope: ` + "`" + `ADMIN` + "`" + `."
   channelPresets: [ChannelPreset!]
   "Which channels a request would be sent to now, and why not to others. It takes no turn and no place in a limit. Scope: ` + "`" + `ADMIN` + "`" + `."
@@ -2298,16 +2448,28 @@ type Mutation {
   updateChannel("The channel's id." id: ID!, "What to change." input: UpdateChannelInput!): UpdateChannelPayload
   "Deletes a channel; what it has served stays in the usage records. Scope: ` + "`" + `ADMIN` + "`" + `."
   deleteChannel("The channel's id." id: ID!): DeleteChannelPayload
-  "Asks a channel for a minimal real completion. Scope: ` + "`" + `ADMIN` + "`" + `."
+  "Copies a channel, its credentials too; the copy is disabled unless the input says otherwise. Scope: ` + "`" + `ADMIN` + "`" + `."
+  cloneChannel("The channel's id." id: ID!, "How the copy differs." input: CloneChannelInput): CloneChannelPayload
+  "Sets the priorities of several channels, all or none. Scope: ` + "`" + `ADMIN` + "`" + `."
+  reorderChannels("The priorities." input: ReorderChannelsInput!): ReorderChannelsPayload
+  "Does the same to many channels, to all or none. Scope: ` + "`" + `ADMIN` + "`" + `."
+  bulkChannels("What to do, and to which." input: BulkChannelsInput!): BulkChannelsPayload
+  "Takes over the list of models from a channel's upstream; the mapping stays. Scope: ` + "`" + `ADMIN` + "`" + `."
+  syncChannelModels("The channel's id." id: ID!, "What to take over." input: SyncChannelModelsInput): SyncChannelModelsPayload
+  "Asks a channel for minimal real completions of one, several or all of its models, at most 1000. Scope: ` + "`" + `ADMIN` + "`" + `."
   testChannel("The channel's id." id: ID!, "What to ask for." input: TestChannelInput): TestChannelPayload
   "Forgets that a channel failed, in all processes: it and all its credentials are asked again at once. Scope: ` + "`" + `ADMIN` + "`" + `."
   resetChannelHealth("The channel's id." id: ID!): ResetChannelHealthPayload
   "Changes an account. Scope: ` + "`" + `ADMIN` + "`" + `."
   updateUser("The user's id." id: ID!, "What to change." input: UpdateUserInput!): UpdateUserPayload
+  "Describes a model that is not in the catalogue yet. Scope: ` + "`" + `ADMIN` + "`" + `."
+  createModel("The model." input: SaveModelInput!): CreateModelPayload
+  "Changes a model of the catalogue. Scope: ` + "`" + `ADMIN` + "`" + `."
+  updateModel("The model's id or name." id: ID!, "What to change." input: UpdateModelInput!): UpdateModelPayload
   "Describes a model in the catalogue: made when the name is new, replaced when it is not. Scope: ` + "`" + `ADMIN` + "`" + `."
   saveModel("The model." input: SaveModelInput!): SaveModelPayload
   "Removes a model's description. Channels that serve it go on. Scope: ` + "`" + `ADMIN` + "`" + `."
-  deleteModel("The model's id." id: ID!): DeleteModelPayload
+  deleteModel("The model's id or name." id: ID!): DeleteModelPayload
   "Takes over the prices of a published catalogue. Prices that an admin has set stay above them. Scope: ` + "`" + `ADMIN` + "`" + `."
   importModelPrices("The catalogue." input: ImportModelPricesInput!): ImportModelPricesPayload
   "Changes what an account may spend. Scope: ` + "`" + `ADMIN` + "`" + `."
@@ -2340,6 +2502,8 @@ type Subscription {
   message("The request." input: CreateMessageInput!): StreamEvent!
   "Asks for an answer in the language of OpenAI's responses and streams its events. Unsubscribing cancels it upstream. Scope: ` + "`" + `CHAT` + "`" + `."
   response("The request." input: CreateResponseInput!): StreamEvent!
+  "Tests models of a channel as ` + "`" + `Mutation.testChannel` + "`" + ` does, and tells each outcome as it comes. Unsubscribing ends the test. Scope: ` + "`" + `ADMIN` + "`" + `."
+  testChannel("The channel's id." id: ID!, "The models, at most 1000; absent or empty for all." models: [String!]): TestChannelResult!
 }
 
 """
@@ -2621,6 +2785,8 @@ input CreateApiKeyInput {
   expiresAt: DateTime
   "What may be spent with it. What the account may spend counts too."
   budgets: BudgetsInput
+  "What it is held to beside the limits of the account."
+  limits: ApiKeyLimitsInput
   "What becomes of a completion whose client leaves; default ` + "`" + `CANCEL` + "`" + `."
   onDisconnect: DisconnectPolicy
 }
@@ -2637,6 +2803,16 @@ input BudgetsInput {
   monthly: Decimal
   "For good."
   total: Decimal
+}
+
+"What an API key is held to beside the limits of its account, each 1 to a billion; null is no limit."
+input ApiKeyLimitsInput {
+  "Requests in a clock minute."
+  rpm: Int
+  "Tokens in a clock minute, in and out."
+  tpm: Int
+  "Requests to models at a time."
+  concurrency: Int
 }
 
 "Answers createApiKey."
@@ -2667,6 +2843,8 @@ input UpdateApiKeyInput {
   expiresAt: DateTime
   "What may be spent with it. What the account may spend counts too."
   budgets: BudgetsInput
+  "What it is held to beside the limits of the account; replaces all of them, and null takes them away."
+  limits: ApiKeyLimitsInput
   "What becomes of a completion whose client leaves."
   onDisconnect: DisconnectPolicy
 }
@@ -2811,6 +2989,114 @@ input UpdateChannelInput {
   tags: [String!]
   "The groups of users whom alone it serves, at most 64; empty for everybody."
   groups: [String!]
+  "The ` + "`" + `updatedAt` + "`" + ` that the caller has seen: a channel that was changed since is a conflict."
+  ifUpdatedAt: DateTime
+}
+
+"How the copy of a channel differs from it."
+input CloneChannelInput {
+  "What to call it; default: its name with ` + "`" + ` (copy)` + "`" + `."
+  name: String
+  "` + "`" + `ENABLED` + "`" + ` or ` + "`" + `DISABLED` + "`" + `, which is the default."
+  status: ChannelStatus
+}
+
+"Answers cloneChannel."
+type CloneChannelPayload {
+  "The copy; null when there are user errors."
+  channel: Channel
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Gives a channel its place."
+input ChannelPriorityInput {
+  "The channel's id."
+  id: ID!
+  "Its priority, −1000 to 1000; higher ones are asked first."
+  priority: Int!
+}
+
+"Sets the priorities of several channels."
+input ReorderChannelsInput {
+  "The channels, at most 1000."
+  channels: [ChannelPriorityInput!]!
+}
+
+"Answers reorderChannels."
+type ReorderChannelsPayload {
+  "The channels in the order of the input; null when there are user errors."
+  channels: [Channel!]
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"What is done to many channels at once."
+enum BulkAction {
+  "Switches them on."
+  ENABLE
+  "Switches them off."
+  DISABLE
+  "Deletes them."
+  DELETE
+  "Replaces their tags."
+  SET_TAGS
+  "Sets their priority."
+  SET_PRIORITY
+}
+
+"Does the same to many channels: to those with these ids, or to those that a filter finds."
+input BulkChannelsInput {
+  "What to do."
+  action: BulkAction!
+  "The channels' ids, at most 1000."
+  ids: [ID!]
+  "Finds the channels, at most 1000, instead of ` + "`" + `ids` + "`" + `."
+  filter: ChannelFilter
+  "The tags, for ` + "`" + `SET_TAGS` + "`" + `; absent or empty for none."
+  tags: [String!]
+  "The priority, for ` + "`" + `SET_PRIORITY` + "`" + `, −1000 to 1000."
+  priority: Int
+}
+
+"Answers bulkChannels."
+type BulkChannelsPayload {
+  "The ids of the channels that were changed; null when there are user errors."
+  channelIds: [ID!]
+  "Which channels could not be changed, so that none was."
+  failures: [BulkFailure!]!
+  "What to mend: one for each failure, or what is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Why a channel could not be changed."
+type BulkFailure {
+  "The channel's id."
+  id: ID!
+  "The error's code."
+  code: String!
+  "The error, for people."
+  message: String!
+}
+
+"What of its upstream's list of models a channel takes over."
+input SyncChannelModelsInput {
+  "Of the models that would be added only these; absent for all."
+  only: [String!]
+  "Stop to serve what the upstream does not list; default false."
+  removeMissing: Boolean
+}
+
+"Answers syncChannelModels."
+type SyncChannelModelsPayload {
+  "The channel after the change; null when there are user errors."
+  channel: Channel
+  "The models that it serves now and did not before; null when there are user errors."
+  added: [String!]
+  "The models that it serves no more; null when there are user errors."
+  removed: [String!]
+  "What to mend."
+  userErrors: [UserError!]!
 }
 
 "Answers updateChannel."
@@ -2837,10 +3123,14 @@ type DeleteChannelPayload {
   userErrors: [UserError!]!
 }
 
-"What a test asks a channel for."
+"What a test asks a channel for: at most one of these."
 input TestChannelInput {
   "The model; default: the channel's first."
   model: String
+  "Several models."
+  models: [String!]
+  "All models that the channel serves."
+  all: Boolean
 }
 
 "The outcome of a minimal real completion."
@@ -2857,8 +3147,10 @@ type TestChannelResult {
 
 "Answers testChannel."
 type TestChannelPayload {
-  "The outcome; null when there are user errors."
+  "The outcome, for the first model; null when there are user errors."
   result: TestChannelResult
+  "The outcomes for all models, in their order; null when there are user errors."
+  results: [TestChannelResult!]
   "What to mend."
   userErrors: [UserError!]!
 }
@@ -2885,6 +3177,52 @@ input SaveModelInput {
   pricingFrom: DateTime
   "In which order its channels are asked; null for the operator's default."
   routing: RoutingStrategy
+  "The tiers of users who may use it; absent or empty for all. To others it does not exist; admins may always."
+  tiers: [Tier!]
+  "The groups of users who may use it, at most 64; absent or empty for all."
+  groups: [String!]
+}
+
+"Changes a model of the catalogue. Absent fields stay as they are."
+input UpdateModelInput {
+  "The name to show."
+  displayName: String
+  "Whose it is."
+  ownedBy: String
+  "Tokens of prompt and answer together; null when unknown."
+  contextWindow: Int
+  "Tokens of an answer at most; null when unknown."
+  maxOutputTokens: Int
+  "What it can do, at most 32."
+  capabilities: [String!]
+  "Other names that mean this model, at most 32."
+  aliases: [String!]
+  "In which order its channels are asked; null for the operator's default."
+  routing: RoutingStrategy
+  "The tiers of users who may use it; null or empty for all."
+  tiers: [Tier!]
+  "The groups of users who may use it, at most 64; null or empty for all."
+  groups: [String!]
+  "What it costs; null: what was imported."
+  pricing: PricingInput
+  "From when on the price counts, in the future; absent: from now on."
+  pricingFrom: DateTime
+}
+
+"Answers createModel."
+type CreateModelPayload {
+  "The model; null when there are user errors."
+  model: Model
+  "What to mend."
+  userErrors: [UserError!]!
+}
+
+"Answers updateModel."
+type UpdateModelPayload {
+  "The model after the change; null when there are user errors."
+  model: Model
+  "What to mend."
+  userErrors: [UserError!]!
 }
 
 "What a model costs, in US dollars, 0 to 1000000; tokens by the million."
@@ -2996,6 +3334,8 @@ input UpdatePlanInput {
   requestsPerHour: Int
   "Requests in a UTC day, at least 1."
   requestsPerDay: Int
+  "Requests to models that an account may have at a time, at least 1; null for no limit."
+  concurrency: Int
 }
 
 "Answers updatePlan."
@@ -3065,6 +3405,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_cacheTtlSeconds(ctx, field)
 	case "channelTags":
 		return ec.fieldContext_ApiKey_channelTags(ctx, field)
+	case "limits":
+		return ec.fieldContext_ApiKey_limits(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
 	case "revokedAt":
@@ -3105,6 +3447,70 @@ func (ec *executionContext) childFields_ApiKeyEdge(ctx context.Context, field gr
 		return ec.fieldContext_ApiKeyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeyLimits(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rpm":
+		return ec.fieldContext_ApiKeyLimits_rpm(ctx, field)
+	case "tpm":
+		return ec.fieldContext_ApiKeyLimits_tpm(ctx, field)
+	case "concurrency":
+		return ec.fieldContext_ApiKeyLimits_concurrency(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeyLimits", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntry(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditEntry_id(ctx, field)
+	case "actorId":
+		return ec.fieldContext_AuditEntry_actorId(ctx, field)
+	case "apiKeyId":
+		return ec.fieldContext_AuditEntry_apiKeyId(ctx, field)
+	case "address":
+		return ec.fieldContext_AuditEntry_address(ctx, field)
+	case "requestId":
+		return ec.fieldContext_AuditEntry_requestId(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditEntry_action(ctx, field)
+	case "targetType":
+		return ec.fieldContext_AuditEntry_targetType(ctx, field)
+	case "targetId":
+		return ec.fieldContext_AuditEntry_targetId(ctx, field)
+	case "before":
+		return ec.fieldContext_AuditEntry_before(ctx, field)
+	case "after":
+		return ec.fieldContext_AuditEntry_after(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_AuditEntry_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntry", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntryConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AuditEntryConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AuditEntryConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditEntryConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_AuditEntryConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntryEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEntryEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEntryEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_BalanceEntry(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3155,6 +3561,30 @@ func (ec *executionContext) childFields_Budget(ctx context.Context, field graphq
 		return ec.fieldContext_Budget_resetsAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Budget", field.Name)
+}
+
+func (ec *executionContext) childFields_BulkChannelsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channelIds":
+		return ec.fieldContext_BulkChannelsPayload_channelIds(ctx, field)
+	case "failures":
+		return ec.fieldContext_BulkChannelsPayload_failures(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_BulkChannelsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BulkChannelsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_BulkFailure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_BulkFailure_id(ctx, field)
+	case "code":
+		return ec.fieldContext_BulkFailure_code(ctx, field)
+	case "message":
+		return ec.fieldContext_BulkFailure_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BulkFailure", field.Name)
 }
 
 func (ec *executionContext) childFields_CancelResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3263,6 +3693,22 @@ func (ec *executionContext) childFields_ChannelLimits(ctx context.Context, field
 		return ec.fieldContext_ChannelLimits_concurrency(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChannelLimits", field.Name)
+}
+
+func (ec *executionContext) childFields_ChannelModels(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channelId":
+		return ec.fieldContext_ChannelModels_channelId(ctx, field)
+	case "upstream":
+		return ec.fieldContext_ChannelModels_upstream(ctx, field)
+	case "added":
+		return ec.fieldContext_ChannelModels_added(ctx, field)
+	case "missing":
+		return ec.fieldContext_ChannelModels_missing(ctx, field)
+	case "kept":
+		return ec.fieldContext_ChannelModels_kept(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChannelModels", field.Name)
 }
 
 func (ec *executionContext) childFields_ChannelPreset(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3425,6 +3871,16 @@ func (ec *executionContext) childFields_ChatResponseMessage(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type ChatResponseMessage", field.Name)
 }
 
+func (ec *executionContext) childFields_CloneChannelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channel":
+		return ec.fieldContext_CloneChannelPayload_channel(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CloneChannelPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CloneChannelPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CountMessageTokensPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "inputTokens":
@@ -3507,6 +3963,16 @@ func (ec *executionContext) childFields_CreateMessagePayload(ctx context.Context
 		return ec.fieldContext_CreateMessagePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateMessagePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateModelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_CreateModelPayload_model(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateModelPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateModelPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateModerationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3729,6 +4195,10 @@ func (ec *executionContext) childFields_Model(ctx context.Context, field graphql
 		return ec.fieldContext_Model_prices(ctx, field)
 	case "routing":
 		return ec.fieldContext_Model_routing(ctx, field)
+	case "tiers":
+		return ec.fieldContext_Model_tiers(ctx, field)
+	case "groups":
+		return ec.fieldContext_Model_groups(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Model_createdAt(ctx, field)
 	}
@@ -3889,6 +4359,8 @@ func (ec *executionContext) childFields_Plan(ctx context.Context, field graphql.
 		return ec.fieldContext_Plan_requestsPerHour(ctx, field)
 	case "requestsPerDay":
 		return ec.fieldContext_Plan_requestsPerDay(ctx, field)
+	case "concurrency":
+		return ec.fieldContext_Plan_concurrency(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Plan", field.Name)
 }
@@ -4005,6 +4477,16 @@ func (ec *executionContext) childFields_RedeemCodePayload(ctx context.Context, f
 		return ec.fieldContext_RedeemCodePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RedeemCodePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReorderChannelsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channels":
+		return ec.fieldContext_ReorderChannelsPayload_channels(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ReorderChannelsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReorderChannelsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ResetChannelHealthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4203,10 +4685,26 @@ func (ec *executionContext) childFields_StreamEvent(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type StreamEvent", field.Name)
 }
 
+func (ec *executionContext) childFields_SyncChannelModelsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channel":
+		return ec.fieldContext_SyncChannelModelsPayload_channel(ctx, field)
+	case "added":
+		return ec.fieldContext_SyncChannelModelsPayload_added(ctx, field)
+	case "removed":
+		return ec.fieldContext_SyncChannelModelsPayload_removed(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SyncChannelModelsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SyncChannelModelsPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_TestChannelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "result":
 		return ec.fieldContext_TestChannelPayload_result(ctx, field)
+	case "results":
+		return ec.fieldContext_TestChannelPayload_results(ctx, field)
 	case "userErrors":
 		return ec.fieldContext_TestChannelPayload_userErrors(ctx, field)
 	}
@@ -4309,6 +4807,16 @@ func (ec *executionContext) childFields_UpdateChannelPayload(ctx context.Context
 		return ec.fieldContext_UpdateChannelPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateChannelPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateModelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_UpdateModelPayload_model(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateModelPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateModelPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdatePlanPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4719,6 +5227,20 @@ func (ec *executionContext) field_Mutation_adjustBalance_args(ctx context.Contex
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_bulkChannels_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.BulkChannelsInput, error) {
+			return ec.unmarshalNBulkChannelsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkChannelsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_cancelResponse_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -4730,6 +5252,28 @@ func (ec *executionContext) field_Mutation_cancelResponse_args(ctx context.Conte
 		return nil, err
 	}
 	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_cloneChannel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (*models.CloneChannelInput, error) {
+			return ec.unmarshalOCloneChannelInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCloneChannelInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
 	return args, nil
 }
 
@@ -4837,6 +5381,20 @@ func (ec *executionContext) field_Mutation_createMessage_args(ctx context.Contex
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.CreateMessageInput, error) {
 			return ec.unmarshalNCreateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createModel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.SaveModelInput, error) {
+			return ec.unmarshalNSaveModelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSaveModelInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -5077,6 +5635,20 @@ func (ec *executionContext) field_Mutation_redeemCode_args(ctx context.Context, 
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_reorderChannels_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.ReorderChannelsInput, error) {
+			return ec.unmarshalNReorderChannelsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReorderChannelsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_resetChannelHealth_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -5124,6 +5696,28 @@ func (ec *executionContext) field_Mutation_saveModel_args(ctx context.Context, r
 		return nil, err
 	}
 	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_syncChannelModels_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (*models.SyncChannelModelsInput, error) {
+			return ec.unmarshalOSyncChannelModelsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSyncChannelModelsInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
 	return args, nil
 }
 
@@ -5185,6 +5779,28 @@ func (ec *executionContext) field_Mutation_updateChannel_args(ctx context.Contex
 	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.UpdateChannelInput, error) {
 			return ec.unmarshalNUpdateChannelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateChannelInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_updateModel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.UpdateModelInput, error) {
+			return ec.unmarshalNUpdateModelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -5355,6 +5971,74 @@ func (ec *executionContext) field_Query_apiKeys_args(ctx context.Context, rawArg
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_auditLog_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*models.AuditFilter, error) {
+			return ec.unmarshalOAuditFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg5
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_channelModels_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Query_channel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -5420,6 +6104,14 @@ func (ec *executionContext) field_Query_channels_args(ctx context.Context, rawAr
 		return nil, err
 	}
 	args["filter"] = arg5
+	arg6, err := graphql.ProcessArgField(ctx, rawArgs, "orderBy",
+		func(ctx context.Context, v any) (*models.ChannelOrderField, error) {
+			return ec.unmarshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["orderBy"] = arg6
 	return args, nil
 }
 
@@ -5900,6 +6592,28 @@ func (ec *executionContext) field_Subscription_response_args(ctx context.Context
 		return nil, err
 	}
 	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_testChannel_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "models",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["models"] = arg1
 	return args, nil
 }
 
@@ -6464,6 +7178,38 @@ func (ec *executionContext) fieldContext_ApiKey_channelTags(_ context.Context, f
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, "String")
 }
 
+func (ec *executionContext) _ApiKey_limits(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_limits(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Limits, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.KeyLimits) graphql.Marshaler {
+			return ec.marshalNApiKeyLimits2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐKeyLimits(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_limits(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ApiKey",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ApiKeyLimits(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _ApiKey_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.APIKey) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -6803,6 +7549,502 @@ func (ec *executionContext) fieldContext_ApiKeyEdge_node(_ context.Context, fiel
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_ApiKey(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ApiKeyLimits_rpm(ctx context.Context, field graphql.CollectedField, obj *models.KeyLimits) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLimits_rpm(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RPM, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLimits_rpm(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLimits", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyLimits_tpm(ctx context.Context, field graphql.CollectedField, obj *models.KeyLimits) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLimits_tpm(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TPM, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLimits_tpm(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLimits", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ApiKeyLimits_concurrency(ctx context.Context, field graphql.CollectedField, obj *models.KeyLimits) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKeyLimits_concurrency(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Concurrency, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKeyLimits_concurrency(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKeyLimits", field, false, false, "Int")
+}
+
+func (ec *executionContext) _AuditEntry_id(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _AuditEntry_actorId(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_actorId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ActorID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_actorId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _AuditEntry_apiKeyId(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_apiKeyId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.APIKeyID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_apiKeyId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _AuditEntry_address(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_address(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Address, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_address(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "String")
+}
+
+func (ec *executionContext) _AuditEntry_requestId(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_requestId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RequestID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_requestId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "String")
+}
+
+func (ec *executionContext) _AuditEntry_action(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_action(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Action, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_action(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "String")
+}
+
+func (ec *executionContext) _AuditEntry_targetType(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_targetType(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TargetType, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_targetType(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "String")
+}
+
+func (ec *executionContext) _AuditEntry_targetId(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_targetId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TargetID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_targetId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "ID")
+}
+
+func (ec *executionContext) _AuditEntry_before(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_before(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Before, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_before(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _AuditEntry_after(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_after(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.After, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_after(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _AuditEntry_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.AuditEntry) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntry_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntry_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _AuditEntryConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.AuditEntry]) graphql.Marshaler {
+			return ec.marshalNAuditEntryEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AuditEntryConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditEntryEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AuditEntryConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.AuditEntry) graphql.Marshaler {
+			return ec.marshalNAuditEntry2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditEntryᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AuditEntryConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditEntry(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AuditEntryConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AuditEntryConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AuditEntryConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntryConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _AuditEntryEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditEntryEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _AuditEntryEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.AuditEntry]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditEntryEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.AuditEntry) graphql.Marshaler {
+			return ec.marshalNAuditEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditEntry(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AuditEntryEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AuditEntryEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditEntry(ctx, field)
 		},
 	}
 	return fc, nil
@@ -7219,6 +8461,162 @@ func (ec *executionContext) _Budget_resetsAt(ctx context.Context, field graphql.
 }
 func (ec *executionContext) fieldContext_Budget_resetsAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Budget", field, true, false, "DateTime")
+}
+
+func (ec *executionContext) _BulkChannelsPayload_channelIds(ctx context.Context, field graphql.CollectedField, obj *models.BulkChannelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkChannelsPayload_channelIds(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelIDs, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalOID2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_BulkChannelsPayload_channelIds(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BulkChannelsPayload", field, false, false, "ID")
+}
+
+func (ec *executionContext) _BulkChannelsPayload_failures(ctx context.Context, field graphql.CollectedField, obj *models.BulkChannelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkChannelsPayload_failures(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failures, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.BulkFailure) graphql.Marshaler {
+			return ec.marshalNBulkFailure2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkFailureᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BulkChannelsPayload_failures(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "BulkChannelsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_BulkFailure(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _BulkChannelsPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.BulkChannelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkChannelsPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BulkChannelsPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "BulkChannelsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _BulkFailure_id(ctx context.Context, field graphql.CollectedField, obj *models.BulkFailure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkFailure_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BulkFailure_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BulkFailure", field, false, false, "ID")
+}
+
+func (ec *executionContext) _BulkFailure_code(ctx context.Context, field graphql.CollectedField, obj *models.BulkFailure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkFailure_code(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Code, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BulkFailure_code(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BulkFailure", field, false, false, "String")
+}
+
+func (ec *executionContext) _BulkFailure_message(ctx context.Context, field graphql.CollectedField, obj *models.BulkFailure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BulkFailure_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BulkFailure_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BulkFailure", field, false, false, "String")
 }
 
 func (ec *executionContext) _CancelResponsePayload_response(ctx context.Context, field graphql.CollectedField, obj *models.CancelResponsePayload) (ret graphql.Marshaler) {
@@ -8128,6 +9526,121 @@ func (ec *executionContext) _ChannelLimits_concurrency(ctx context.Context, fiel
 }
 func (ec *executionContext) fieldContext_ChannelLimits_concurrency(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("ChannelLimits", field, false, false, "Int")
+}
+
+func (ec *executionContext) _ChannelModels_channelId(ctx context.Context, field graphql.CollectedField, obj *models.ChannelModels) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelModels_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelModels_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelModels", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ChannelModels_upstream(ctx context.Context, field graphql.CollectedField, obj *models.ChannelModels) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelModels_upstream(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Upstream, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelModels_upstream(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelModels", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelModels_added(ctx context.Context, field graphql.CollectedField, obj *models.ChannelModels) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelModels_added(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Added, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelModels_added(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelModels", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelModels_missing(ctx context.Context, field graphql.CollectedField, obj *models.ChannelModels) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelModels_missing(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Missing, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelModels_missing(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelModels", field, false, false, "String")
+}
+
+func (ec *executionContext) _ChannelModels_kept(ctx context.Context, field graphql.CollectedField, obj *models.ChannelModels) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChannelModels_kept(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Kept, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ChannelModels_kept(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChannelModels", field, false, false, "String")
 }
 
 func (ec *executionContext) _ChannelPreset_id(ctx context.Context, field graphql.CollectedField, obj *models.ChannelPreset) (ret graphql.Marshaler) {
@@ -9517,6 +11030,70 @@ func (ec *executionContext) fieldContext_ChatResponseMessage_functionCall(_ cont
 	return fc, nil
 }
 
+func (ec *executionContext) _CloneChannelPayload_channel(ctx context.Context, field graphql.CollectedField, obj *models.CloneChannelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CloneChannelPayload_channel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Channel, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Channel) graphql.Marshaler {
+			return ec.marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CloneChannelPayload_channel(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CloneChannelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Channel(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CloneChannelPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CloneChannelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CloneChannelPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CloneChannelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CloneChannelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CountMessageTokensPayload_inputTokens(ctx context.Context, field graphql.CollectedField, obj *models.CountMessageTokensPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -10056,6 +11633,70 @@ func (ec *executionContext) _CreateMessagePayload_userErrors(ctx context.Context
 func (ec *executionContext) fieldContext_CreateMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "CreateMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateModelPayload_model(ctx context.Context, field graphql.CollectedField, obj *models.CreateModelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateModelPayload_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Model) graphql.Marshaler {
+			return ec.marshalOModel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModel(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateModelPayload_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateModelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Model(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateModelPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateModelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateModelPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateModelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateModelPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -11574,6 +13215,52 @@ func (ec *executionContext) fieldContext_Model_routing(_ context.Context, field 
 	return graphql.NewScalarFieldContext("Model", field, false, false, "RoutingStrategy")
 }
 
+func (ec *executionContext) _Model_tiers(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Model_tiers(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tiers, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Tier) graphql.Marshaler {
+			return ec.marshalNTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Model_tiers(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Model", field, false, false, "Tier")
+}
+
+func (ec *executionContext) _Model_groups(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Model_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Model_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Model", field, false, false, "String")
+}
+
 func (ec *executionContext) _Model_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Model) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -12945,6 +14632,182 @@ func (ec *executionContext) fieldContext_Mutation_deleteChannel(ctx context.Cont
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_cloneChannel(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_cloneChannel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CloneChannel(ctx, fc.Args["id"].(string), fc.Args["input"].(*models.CloneChannelInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CloneChannelPayload) graphql.Marshaler {
+			return ec.marshalOCloneChannelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCloneChannelPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_cloneChannel(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CloneChannelPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_cloneChannel_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_reorderChannels(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_reorderChannels(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReorderChannels(ctx, fc.Args["input"].(models.ReorderChannelsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ReorderChannelsPayload) graphql.Marshaler {
+			return ec.marshalOReorderChannelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReorderChannelsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_reorderChannels(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReorderChannelsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_reorderChannels_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_bulkChannels(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_bulkChannels(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().BulkChannels(ctx, fc.Args["input"].(models.BulkChannelsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.BulkChannelsPayload) graphql.Marshaler {
+			return ec.marshalOBulkChannelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkChannelsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_bulkChannels(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_BulkChannelsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_bulkChannels_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_syncChannelModels(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_syncChannelModels(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().SyncChannelModels(ctx, fc.Args["id"].(string), fc.Args["input"].(*models.SyncChannelModelsInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.SyncChannelModelsPayload) graphql.Marshaler {
+			return ec.marshalOSyncChannelModelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSyncChannelModelsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_syncChannelModels(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SyncChannelModelsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_syncChannelModels_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_testChannel(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -13071,6 +14934,94 @@ func (ec *executionContext) fieldContext_Mutation_updateUser(ctx context.Context
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_updateUser_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createModel(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createModel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateModel(ctx, fc.Args["input"].(models.SaveModelInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateModelPayload) graphql.Marshaler {
+			return ec.marshalOCreateModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModelPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createModel(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateModelPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createModel_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_updateModel(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_updateModel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UpdateModel(ctx, fc.Args["id"].(string), fc.Args["input"].(models.UpdateModelInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UpdateModelPayload) graphql.Marshaler {
+			return ec.marshalOUpdateModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_updateModel(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UpdateModelPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_updateModel_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -14356,6 +16307,29 @@ func (ec *executionContext) fieldContext_Plan_requestsPerDay(_ context.Context, 
 	return graphql.NewScalarFieldContext("Plan", field, false, false, "Int")
 }
 
+func (ec *executionContext) _Plan_concurrency(ctx context.Context, field graphql.CollectedField, obj *models.Plan) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Plan_concurrency(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Concurrency, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Plan_concurrency(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Plan", field, false, false, "Int")
+}
+
 func (ec *executionContext) _Pricing_prompt(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -15026,7 +17000,7 @@ func (ec *executionContext) _Query_channels(ctx context.Context, field graphql.C
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Query().Channels(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["filter"].(*models.ChannelFilter))
+			return ec.Resolvers.Query().Channels(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["filter"].(*models.ChannelFilter), fc.Args["orderBy"].(*models.ChannelOrderField))
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.Channel]) graphql.Marshaler {
@@ -15098,6 +17072,94 @@ func (ec *executionContext) fieldContext_Query_channel(ctx context.Context, fiel
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_channel_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_channelModels(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_channelModels(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ChannelModels(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ChannelModels) graphql.Marshaler {
+			return ec.marshalOChannelModels2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelModels(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_channelModels(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ChannelModels(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_channelModels_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_auditLog(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_auditLog(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().AuditLog(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["filter"].(*models.AuditFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.AuditEntry]) graphql.Marshaler {
+			return ec.marshalOAuditEntryConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_auditLog(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditEntryConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_auditLog_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -16216,6 +18278,70 @@ func (ec *executionContext) _RedeemCodePayload_userErrors(ctx context.Context, f
 func (ec *executionContext) fieldContext_RedeemCodePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "RedeemCodePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReorderChannelsPayload_channels(ctx context.Context, field graphql.CollectedField, obj *models.ReorderChannelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReorderChannelsPayload_channels(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Channels, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.Channel) graphql.Marshaler {
+			return ec.marshalOChannel2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ReorderChannelsPayload_channels(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReorderChannelsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Channel(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReorderChannelsPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.ReorderChannelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReorderChannelsPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReorderChannelsPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReorderChannelsPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -17790,6 +19916,160 @@ func (ec *executionContext) fieldContext_Subscription_response(ctx context.Conte
 	return fc, nil
 }
 
+func (ec *executionContext) _Subscription_testChannel(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_testChannel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().TestChannel(ctx, fc.Args["id"].(string), fc.Args["models"].([]string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.TestChannelResult) graphql.Marshaler {
+			return ec.marshalNTestChannelResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResult(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_testChannel(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TestChannelResult(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_testChannel_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SyncChannelModelsPayload_channel(ctx context.Context, field graphql.CollectedField, obj *models.SyncChannelModelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SyncChannelModelsPayload_channel(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Channel, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Channel) graphql.Marshaler {
+			return ec.marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SyncChannelModelsPayload_channel(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SyncChannelModelsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Channel(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SyncChannelModelsPayload_added(ctx context.Context, field graphql.CollectedField, obj *models.SyncChannelModelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SyncChannelModelsPayload_added(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Added, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalOString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SyncChannelModelsPayload_added(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SyncChannelModelsPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _SyncChannelModelsPayload_removed(ctx context.Context, field graphql.CollectedField, obj *models.SyncChannelModelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SyncChannelModelsPayload_removed(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Removed, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalOString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SyncChannelModelsPayload_removed(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SyncChannelModelsPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _SyncChannelModelsPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.SyncChannelModelsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SyncChannelModelsPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SyncChannelModelsPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SyncChannelModelsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _TestChannelPayload_result(ctx context.Context, field graphql.CollectedField, obj *models.TestChannelPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -17810,6 +20090,38 @@ func (ec *executionContext) _TestChannelPayload_result(ctx context.Context, fiel
 	)
 }
 func (ec *executionContext) fieldContext_TestChannelPayload_result(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "TestChannelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_TestChannelResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _TestChannelPayload_results(ctx context.Context, field graphql.CollectedField, obj *models.TestChannelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_TestChannelPayload_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.TestChannelResult) graphql.Marshaler {
+			return ec.marshalOTestChannelResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResultᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_TestChannelPayload_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "TestChannelPayload",
 		Field:      field,
@@ -18560,6 +20872,70 @@ func (ec *executionContext) _UpdateChannelPayload_userErrors(ctx context.Context
 func (ec *executionContext) fieldContext_UpdateChannelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "UpdateChannelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateModelPayload_model(ctx context.Context, field graphql.CollectedField, obj *models.UpdateModelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateModelPayload_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Model) graphql.Marshaler {
+			return ec.marshalOModel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐModel(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateModelPayload_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateModelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Model(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateModelPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.UpdateModelPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateModelPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateModelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateModelPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -22059,6 +24435,139 @@ func UnmarshalApiKeyFilter(ctx context.Context, raw any) (models.APIKeyFilter, e
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputApiKeyLimitsInput(ctx context.Context, obj any) (models.KeyLimits, error) {
+	var it models.KeyLimits
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"rpm", "tpm", "concurrency"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "rpm":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("rpm"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RPM = data
+		case "tpm":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tpm"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TPM = data
+		case "concurrency":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("concurrency"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Concurrency = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalApiKeyLimitsInput unmarshals raw into the ApiKeyLimitsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalApiKeyLimitsInput(ctx context.Context, raw any) (models.KeyLimits, error) {
+	var out models.KeyLimits
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ApiKeyLimitsInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputAuditFilter(ctx context.Context, obj any) (models.AuditFilter, error) {
+	var it models.AuditFilter
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"actorId", "action", "targetType", "targetId", "since", "until"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "actorId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("actorId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ActorID = data
+		case "action":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("action"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Action = data
+		case "targetType":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("targetType"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TargetType = data
+		case "targetId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("targetId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TargetID = data
+		case "since":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("since"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Since = data
+		case "until":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("until"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Until = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalAuditFilter unmarshals raw into the AuditFilter input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalAuditFilter(ctx context.Context, raw any) (models.AuditFilter, error) {
+	var out models.AuditFilter
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "AuditFilter", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputBudgetsInput(ctx context.Context, obj any) (models.BudgetsInput, error) {
 	var it models.BudgetsInput
 	if obj == nil {
@@ -22115,6 +24624,76 @@ func UnmarshalBudgetsInput(ctx context.Context, raw any) (models.BudgetsInput, e
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputBulkChannelsInput(ctx context.Context, obj any) (models.BulkChannelsInput, error) {
+	var it models.BulkChannelsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"action", "ids", "filter", "tags", "priority"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "action":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("action"))
+			data, err := ec.unmarshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Action = data
+		case "ids":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ids"))
+			data, err := ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.IDs = data
+		case "filter":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("filter"))
+			data, err := ec.unmarshalOChannelFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelFilter(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Filter = data
+		case "tags":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tags"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tags = data
+		case "priority":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("priority"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Priority = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalBulkChannelsInput unmarshals raw into the BulkChannelsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalBulkChannelsInput(ctx context.Context, raw any) (models.BulkChannelsInput, error) {
+	var out models.BulkChannelsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "BulkChannelsInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputChannelFilter(ctx context.Context, obj any) (models.ChannelFilter, error) {
 	var it models.ChannelFilter
 	if obj == nil {
@@ -22126,7 +24705,7 @@ func (ec *executionContext) unmarshalInputChannelFilter(ctx context.Context, obj
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"type", "model"}
+	fieldsInOrder := [...]string{"type", "status", "model", "tag", "group", "q"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -22140,6 +24719,13 @@ func (ec *executionContext) unmarshalInputChannelFilter(ctx context.Context, obj
 				return it, err
 			}
 			it.Type = data
+		case "status":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
+			data, err := ec.unmarshalOChannelStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelStatus(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Status = data
 		case "model":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
 			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
@@ -22147,6 +24733,27 @@ func (ec *executionContext) unmarshalInputChannelFilter(ctx context.Context, obj
 				return it, err
 			}
 			it.Model = data
+		case "tag":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tag"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tag = data
+		case "group":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("group"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Group = data
+		case "q":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("q"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Q = data
 		}
 	}
 	return it, nil
@@ -22217,6 +24824,55 @@ func (ec *executionContext) unmarshalInputChannelLimitsInput(ctx context.Context
 func UnmarshalChannelLimitsInput(ctx context.Context, raw any) (models.ChannelLimits, error) {
 	var out models.ChannelLimits
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "ChannelLimitsInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputChannelPriorityInput(ctx context.Context, obj any) (models.ChannelPriority, error) {
+	var it models.ChannelPriority
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id", "priority"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "priority":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("priority"))
+			data, err := ec.unmarshalNInt2int(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Priority = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalChannelPriorityInput unmarshals raw into the ChannelPriorityInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalChannelPriorityInput(ctx context.Context, raw any) (models.ChannelPriority, error) {
+	var out models.ChannelPriority
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ChannelPriorityInput", raw, &out)
 	return out, err
 }
 
@@ -22604,6 +25260,55 @@ func UnmarshalChatMessageInput(ctx context.Context, raw any) (models.ChatMessage
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputCloneChannelInput(ctx context.Context, obj any) (models.CloneChannelInput, error) {
+	var it models.CloneChannelInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"name", "status"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "name":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("name"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Name = data
+		case "status":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
+			data, err := ec.unmarshalOChannelStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelStatus(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Status = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCloneChannelInput unmarshals raw into the CloneChannelInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCloneChannelInput(ctx context.Context, raw any) (models.CloneChannelInput, error) {
+	var out models.CloneChannelInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CloneChannelInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputContentPartInput(ctx context.Context, obj any) (models.ContentPart, error) {
 	var it models.ContentPart
 	if obj == nil {
@@ -22685,7 +25390,7 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "onDisconnect"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "limits", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -22748,6 +25453,13 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.Budgets = data
+		case "limits":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("limits"))
+			data, err := ec.unmarshalOApiKeyLimitsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐKeyLimits(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Limits = data
 		case "onDisconnect":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("onDisconnect"))
 			data, err := ec.unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx, v)
@@ -24753,6 +27465,48 @@ func UnmarshalRedeemCodeInput(ctx context.Context, raw any) (models.RedeemCodeIn
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputReorderChannelsInput(ctx context.Context, obj any) (models.ReorderChannelsInput, error) {
+	var it models.ReorderChannelsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"channels"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "channels":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("channels"))
+			data, err := ec.unmarshalNChannelPriorityInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPriorityᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Channels = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalReorderChannelsInput unmarshals raw into the ReorderChannelsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalReorderChannelsInput(ctx context.Context, raw any) (models.ReorderChannelsInput, error) {
+	var out models.ReorderChannelsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ReorderChannelsInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputResponseFormatInput(ctx context.Context, obj any) (models.ResponseFormat, error) {
 	var it models.ResponseFormat
 	if obj == nil {
@@ -24855,7 +27609,7 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing", "pricingFrom", "routing"}
+	fieldsInOrder := [...]string{"name", "displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "pricing", "pricingFrom", "routing", "tiers", "groups"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -24932,6 +27686,20 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 				return it, err
 			}
 			it.Routing = data
+		case "tiers":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tiers"))
+			data, err := ec.unmarshalOTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tiers = data
+		case "groups":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("groups"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Groups = data
 		}
 	}
 	return it, nil
@@ -24949,6 +27717,55 @@ func UnmarshalSaveModelInput(ctx context.Context, raw any) (models.SaveModelInpu
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputSyncChannelModelsInput(ctx context.Context, obj any) (models.SyncChannelModelsInput, error) {
+	var it models.SyncChannelModelsInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"only", "removeMissing"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "only":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("only"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Only = data
+		case "removeMissing":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("removeMissing"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.RemoveMissing = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalSyncChannelModelsInput unmarshals raw into the SyncChannelModelsInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalSyncChannelModelsInput(ctx context.Context, raw any) (models.SyncChannelModelsInput, error) {
+	var out models.SyncChannelModelsInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "SyncChannelModelsInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputTestChannelInput(ctx context.Context, obj any) (models.TestChannelInput, error) {
 	var it models.TestChannelInput
 	if obj == nil {
@@ -24960,7 +27777,7 @@ func (ec *executionContext) unmarshalInputTestChannelInput(ctx context.Context, 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"model"}
+	fieldsInOrder := [...]string{"model", "models", "all"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -24974,6 +27791,20 @@ func (ec *executionContext) unmarshalInputTestChannelInput(ctx context.Context, 
 				return it, err
 			}
 			it.Model = data
+		case "models":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("models"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Models = data
+		case "all":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("all"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.All = data
 		}
 	}
 	return it, nil
@@ -25121,7 +27952,7 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "onDisconnect"}
+	fieldsInOrder := [...]string{"name", "scopes", "allowedModels", "allowedCidrs", "cacheTtlSeconds", "channelTags", "expiresAt", "budgets", "limits", "onDisconnect"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -25184,6 +28015,13 @@ func (ec *executionContext) unmarshalInputUpdateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.Budgets = data
+		case "limits":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("limits"))
+			data, err := ec.unmarshalOApiKeyLimitsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐKeyLimits(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Limits = graphql.OmittableOf(data)
 		case "onDisconnect":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("onDisconnect"))
 			data, err := ec.unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx, v)
@@ -25219,7 +28057,7 @@ func (ec *executionContext) unmarshalInputUpdateChannelInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "baseUrl", "credential", "credentials", "models", "modelMapping", "priority", "weight", "status", "limits", "settings", "tags", "groups"}
+	fieldsInOrder := [...]string{"name", "baseUrl", "credential", "credentials", "models", "modelMapping", "priority", "weight", "status", "limits", "settings", "tags", "groups", "ifUpdatedAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -25317,6 +28155,13 @@ func (ec *executionContext) unmarshalInputUpdateChannelInput(ctx context.Context
 				return it, err
 			}
 			it.Groups = graphql.OmittableOf(data)
+		case "ifUpdatedAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ifUpdatedAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.IfUpdatedAt = data
 		}
 	}
 	return it, nil
@@ -25334,6 +28179,118 @@ func UnmarshalUpdateChannelInput(ctx context.Context, raw any) (models.UpdateCha
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputUpdateModelInput(ctx context.Context, obj any) (models.UpdateModelInput, error) {
+	var it models.UpdateModelInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"displayName", "ownedBy", "contextWindow", "maxOutputTokens", "capabilities", "aliases", "routing", "tiers", "groups", "pricing", "pricingFrom"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "displayName":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("displayName"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DisplayName = graphql.OmittableOf(data)
+		case "ownedBy":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("ownedBy"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.OwnedBy = graphql.OmittableOf(data)
+		case "contextWindow":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("contextWindow"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ContextWindow = graphql.OmittableOf(data)
+		case "maxOutputTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxOutputTokens"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxOutputTokens = graphql.OmittableOf(data)
+		case "capabilities":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("capabilities"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Capabilities = graphql.OmittableOf(data)
+		case "aliases":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("aliases"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Aliases = graphql.OmittableOf(data)
+		case "routing":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("routing"))
+			data, err := ec.unmarshalORoutingStrategy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRoutingStrategy(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Routing = graphql.OmittableOf(data)
+		case "tiers":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tiers"))
+			data, err := ec.unmarshalOTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tiers = graphql.OmittableOf(data)
+		case "groups":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("groups"))
+			data, err := ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Groups = graphql.OmittableOf(data)
+		case "pricing":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("pricing"))
+			data, err := ec.unmarshalOPricingInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricing(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Pricing = graphql.OmittableOf(data)
+		case "pricingFrom":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("pricingFrom"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PricingFrom = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalUpdateModelInput unmarshals raw into the UpdateModelInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalUpdateModelInput(ctx context.Context, raw any) (models.UpdateModelInput, error) {
+	var out models.UpdateModelInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "UpdateModelInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputUpdatePlanInput(ctx context.Context, obj any) (models.UpdatePlanInput, error) {
 	var it models.UpdatePlanInput
 	if obj == nil {
@@ -25345,7 +28302,7 @@ func (ec *executionContext) unmarshalInputUpdatePlanInput(ctx context.Context, o
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"requestsPerMinute", "requestsPerHour", "requestsPerDay"}
+	fieldsInOrder := [...]string{"requestsPerMinute", "requestsPerHour", "requestsPerDay", "concurrency"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -25373,6 +28330,13 @@ func (ec *executionContext) unmarshalInputUpdatePlanInput(ctx context.Context, o
 				return it, err
 			}
 			it.RequestsPerDay = data
+		case "concurrency":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("concurrency"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Concurrency = graphql.OmittableOf(data)
 		}
 	}
 	return it, nil
@@ -25706,6 +28670,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "limits":
+			out.Values[i] = ec._ApiKey_limits(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "expiresAt":
 			out.Values[i] = ec._ApiKey_expiresAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -25826,6 +28795,219 @@ func (ec *executionContext) _ApiKeyEdge(ctx context.Context, sel ast.SelectionSe
 			}
 		case "node":
 			out.Values[i] = ec._ApiKeyEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var apiKeyLimitsImplementors = []string{"ApiKeyLimits"}
+
+func (ec *executionContext) _ApiKeyLimits(ctx context.Context, sel ast.SelectionSet, obj *models.KeyLimits) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, apiKeyLimitsImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ApiKeyLimits")
+		case "rpm":
+			out.Values[i] = ec._ApiKeyLimits_rpm(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "tpm":
+			out.Values[i] = ec._ApiKeyLimits_tpm(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "concurrency":
+			out.Values[i] = ec._ApiKeyLimits_concurrency(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var auditEntryImplementors = []string{"AuditEntry"}
+
+func (ec *executionContext) _AuditEntry(ctx context.Context, sel ast.SelectionSet, obj *models.AuditEntry) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, auditEntryImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AuditEntry")
+		case "id":
+			out.Values[i] = ec._AuditEntry_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "actorId":
+			out.Values[i] = ec._AuditEntry_actorId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "apiKeyId":
+			out.Values[i] = ec._AuditEntry_apiKeyId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "address":
+			out.Values[i] = ec._AuditEntry_address(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "requestId":
+			out.Values[i] = ec._AuditEntry_requestId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "action":
+			out.Values[i] = ec._AuditEntry_action(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "targetType":
+			out.Values[i] = ec._AuditEntry_targetType(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "targetId":
+			out.Values[i] = ec._AuditEntry_targetId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "before":
+			out.Values[i] = ec._AuditEntry_before(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "after":
+			out.Values[i] = ec._AuditEntry_after(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._AuditEntry_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var auditEntryConnectionImplementors = []string{"AuditEntryConnection"}
+
+func (ec *executionContext) _AuditEntryConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.AuditEntry]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, auditEntryConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AuditEntryConnection")
+		case "edges":
+			out.Values[i] = ec._AuditEntryConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._AuditEntryConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._AuditEntryConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._AuditEntryConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var auditEntryEdgeImplementors = []string{"AuditEntryEdge"}
+
+func (ec *executionContext) _AuditEntryEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.AuditEntry]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, auditEntryEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AuditEntryEdge")
+		case "cursor":
+			out.Values[i] = ec._AuditEntryEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._AuditEntryEdge_node(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -25991,6 +29173,92 @@ func (ec *executionContext) _Budget(ctx context.Context, sel ast.SelectionSet, o
 		case "resetsAt":
 			out.Values[i] = ec._Budget_resetsAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var bulkChannelsPayloadImplementors = []string{"BulkChannelsPayload"}
+
+func (ec *executionContext) _BulkChannelsPayload(ctx context.Context, sel ast.SelectionSet, obj *models.BulkChannelsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, bulkChannelsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("BulkChannelsPayload")
+		case "channelIds":
+			out.Values[i] = ec._BulkChannelsPayload_channelIds(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "failures":
+			out.Values[i] = ec._BulkChannelsPayload_failures(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._BulkChannelsPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var bulkFailureImplementors = []string{"BulkFailure"}
+
+func (ec *executionContext) _BulkFailure(ctx context.Context, sel ast.SelectionSet, obj *models.BulkFailure) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, bulkFailureImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("BulkFailure")
+		case "id":
+			out.Values[i] = ec._BulkFailure_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "code":
+			out.Values[i] = ec._BulkFailure_code(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "message":
+			out.Values[i] = ec._BulkFailure_message(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -26340,6 +29608,59 @@ func (ec *executionContext) _ChannelLimits(ctx context.Context, sel ast.Selectio
 		case "concurrency":
 			out.Values[i] = ec._ChannelLimits_concurrency(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var channelModelsImplementors = []string{"ChannelModels"}
+
+func (ec *executionContext) _ChannelModels(ctx context.Context, sel ast.SelectionSet, obj *models.ChannelModels) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, channelModelsImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ChannelModels")
+		case "channelId":
+			out.Values[i] = ec._ChannelModels_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "upstream":
+			out.Values[i] = ec._ChannelModels_upstream(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "added":
+			out.Values[i] = ec._ChannelModels_added(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "missing":
+			out.Values[i] = ec._ChannelModels_missing(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "kept":
+			out.Values[i] = ec._ChannelModels_kept(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -26863,6 +30184,44 @@ func (ec *executionContext) _ChatResponseMessage(ctx context.Context, sel ast.Se
 	return out
 }
 
+var cloneChannelPayloadImplementors = []string{"CloneChannelPayload"}
+
+func (ec *executionContext) _CloneChannelPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CloneChannelPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, cloneChannelPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CloneChannelPayload")
+		case "channel":
+			out.Values[i] = ec._CloneChannelPayload_channel(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CloneChannelPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var countMessageTokensPayloadImplementors = []string{"CountMessageTokensPayload"}
 
 func (ec *executionContext) _CountMessageTokensPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CountMessageTokensPayload) graphql.Marshaler {
@@ -27157,6 +30516,44 @@ func (ec *executionContext) _CreateMessagePayload(ctx context.Context, sel ast.S
 			}
 		case "userErrors":
 			out.Values[i] = ec._CreateMessagePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createModelPayloadImplementors = []string{"CreateModelPayload"}
+
+func (ec *executionContext) _CreateModelPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateModelPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createModelPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateModelPayload")
+		case "model":
+			out.Values[i] = ec._CreateModelPayload_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateModelPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -27967,6 +31364,16 @@ func (ec *executionContext) _Model(ctx context.Context, sel ast.SelectionSet, ob
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "tiers":
+			out.Values[i] = ec._Model_tiers(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._Model_groups(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "createdAt":
 			out.Values[i] = ec._Model_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -28407,6 +31814,34 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "cloneChannel":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_cloneChannel(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reorderChannels":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_reorderChannels(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "bulkChannels":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_bulkChannels(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "syncChannelModels":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_syncChannelModels(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "testChannel":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_testChannel(ctx, field)
@@ -28424,6 +31859,20 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "updateUser":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_updateUser(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createModel":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createModel(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "updateModel":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_updateModel(ctx, field)
 			})
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
@@ -28800,6 +32249,11 @@ func (ec *executionContext) _Plan(ctx context.Context, sel ast.SelectionSet, obj
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "concurrency":
+			out.Values[i] = ec._Plan_concurrency(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -28989,6 +32443,18 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_channel(ctx, field)
+				})
+		case "channelModels":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_channelModels(ctx, field)
+				})
+		case "auditLog":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_auditLog(ctx, field)
 				})
 		case "channelPresets":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
@@ -29350,6 +32816,44 @@ func (ec *executionContext) _RedeemCodePayload(ctx context.Context, sel ast.Sele
 			}
 		case "userErrors":
 			out.Values[i] = ec._RedeemCodePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var reorderChannelsPayloadImplementors = []string{"ReorderChannelsPayload"}
+
+func (ec *executionContext) _ReorderChannelsPayload(ctx context.Context, sel ast.SelectionSet, obj *models.ReorderChannelsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, reorderChannelsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReorderChannelsPayload")
+		case "channels":
+			out.Values[i] = ec._ReorderChannelsPayload_channels(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._ReorderChannelsPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -30062,9 +33566,59 @@ func (ec *executionContext) _Subscription(ctx context.Context, sel ast.Selection
 		return ec._Subscription_message(ctx, fields[0])
 	case "response":
 		return ec._Subscription_response(ctx, fields[0])
+	case "testChannel":
+		return ec._Subscription_testChannel(ctx, fields[0])
 	default:
 		panic("unknown field " + strconv.Quote(fields[0].Name))
 	}
+}
+
+var syncChannelModelsPayloadImplementors = []string{"SyncChannelModelsPayload"}
+
+func (ec *executionContext) _SyncChannelModelsPayload(ctx context.Context, sel ast.SelectionSet, obj *models.SyncChannelModelsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, syncChannelModelsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SyncChannelModelsPayload")
+		case "channel":
+			out.Values[i] = ec._SyncChannelModelsPayload_channel(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "added":
+			out.Values[i] = ec._SyncChannelModelsPayload_added(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "removed":
+			out.Values[i] = ec._SyncChannelModelsPayload_removed(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._SyncChannelModelsPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
 }
 
 var testChannelPayloadImplementors = []string{"TestChannelPayload"}
@@ -30080,6 +33634,11 @@ func (ec *executionContext) _TestChannelPayload(ctx context.Context, sel ast.Sel
 			out.Values[i] = graphql.MarshalString("TestChannelPayload")
 		case "result":
 			out.Values[i] = ec._TestChannelPayload_result(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "results":
+			out.Values[i] = ec._TestChannelPayload_results(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -30421,6 +33980,44 @@ func (ec *executionContext) _UpdateChannelPayload(ctx context.Context, sel ast.S
 			}
 		case "userErrors":
 			out.Values[i] = ec._UpdateChannelPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var updateModelPayloadImplementors = []string{"UpdateModelPayload"}
+
+func (ec *executionContext) _UpdateModelPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateModelPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, updateModelPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UpdateModelPayload")
+		case "model":
+			out.Values[i] = ec._UpdateModelPayload_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._UpdateModelPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -31727,6 +35324,54 @@ func (ec *executionContext) marshalNApiKeyEdge2ᚕgithubᚗcomᚋcoaidevᚋcoai�
 	return ret
 }
 
+func (ec *executionContext) marshalNApiKeyLimits2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐKeyLimits(ctx context.Context, sel ast.SelectionSet, v models.KeyLimits) graphql.Marshaler {
+	return ec._ApiKeyLimits(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNAuditEntry2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditEntryᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.AuditEntry) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNAuditEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditEntry(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNAuditEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditEntry(ctx context.Context, sel ast.SelectionSet, v *models.AuditEntry) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "AuditEntry!")
+		return graphql.Null
+	}
+	return ec._AuditEntry(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNAuditEntryEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.AuditEntry]) graphql.Marshaler {
+	return ec._AuditEntryEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNAuditEntryEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.AuditEntry]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNAuditEntryEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntry(ctx context.Context, sel ast.SelectionSet, v *models.BalanceEntry) graphql.Marshaler {
 	if v == nil {
 		graphql.AddInvalidNullError(ctx, "BalanceEntry!")
@@ -31790,6 +35435,63 @@ func (ec *executionContext) unmarshalNBudgetsInput2githubᚗcomᚋcoaidevᚋcoai
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction(ctx context.Context, v any) (models.BulkAction, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction(ctx context.Context, sel ast.SelectionSet, v models.BulkAction) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "BulkAction!")
+	}
+	return res
+}
+
+var (
+	unmarshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction = map[string]models.BulkAction{
+		"ENABLE":       models.BulkEnable,
+		"DISABLE":      models.BulkDisable,
+		"DELETE":       models.BulkDelete,
+		"SET_TAGS":     models.BulkSetTags,
+		"SET_PRIORITY": models.BulkSetPriority,
+	}
+	marshalNBulkAction2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkAction = map[models.BulkAction]string{
+		models.BulkEnable:      "ENABLE",
+		models.BulkDisable:     "DISABLE",
+		models.BulkDelete:      "DELETE",
+		models.BulkSetTags:     "SET_TAGS",
+		models.BulkSetPriority: "SET_PRIORITY",
+	}
+)
+
+func (ec *executionContext) unmarshalNBulkChannelsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkChannelsInput(ctx context.Context, v any) (models.BulkChannelsInput, error) {
+	res, err := ec.unmarshalInputBulkChannelsInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNBulkFailure2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkFailure(ctx context.Context, sel ast.SelectionSet, v models.BulkFailure) graphql.Marshaler {
+	return ec._BulkFailure(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNBulkFailure2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkFailureᚄ(ctx context.Context, sel ast.SelectionSet, v []models.BulkFailure) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNBulkFailure2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkFailure(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNChannel2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Channel) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -31848,6 +35550,25 @@ func (ec *executionContext) marshalNChannelPreset2ᚖgithubᚗcomᚋcoaidevᚋco
 		return graphql.Null
 	}
 	return ec._ChannelPreset(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNChannelPriorityInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPriority(ctx context.Context, v any) (models.ChannelPriority, error) {
+	res, err := ec.unmarshalInputChannelPriorityInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNChannelPriorityInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPriorityᚄ(ctx context.Context, v any) ([]models.ChannelPriority, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.ChannelPriority, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNChannelPriorityInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPriority(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
 }
 
 func (ec *executionContext) unmarshalNChannelQuirk2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelQuirk(ctx context.Context, v any) (models.ChannelQuirk, error) {
@@ -32776,6 +36497,11 @@ func (ec *executionContext) unmarshalNRedeemCodeInput2githubᚗcomᚋcoaidevᚋc
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNReorderChannelsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReorderChannelsInput(ctx context.Context, v any) (models.ReorderChannelsInput, error) {
+	res, err := ec.unmarshalInputReorderChannelsInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNResponseItem2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ResponseItem) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -32936,6 +36662,7 @@ var (
 		"DISABLED":              models.ReasonDisabled,
 		"MODEL_NOT_SERVED":      models.ReasonModelNotServed,
 		"KEY_MODEL_NOT_ALLOWED": models.ReasonKeyModel,
+		"MODEL_HIDDEN":          models.ReasonModelHidden,
 		"TAG":                   models.ReasonTag,
 		"GROUP":                 models.ReasonGroup,
 		"BROKEN":                models.ReasonBroken,
@@ -32950,6 +36677,7 @@ var (
 		models.ReasonDisabled:         "DISABLED",
 		models.ReasonModelNotServed:   "MODEL_NOT_SERVED",
 		models.ReasonKeyModel:         "KEY_MODEL_NOT_ALLOWED",
+		models.ReasonModelHidden:      "MODEL_HIDDEN",
 		models.ReasonTag:              "TAG",
 		models.ReasonGroup:            "GROUP",
 		models.ReasonBroken:           "BROKEN",
@@ -33186,6 +36914,14 @@ var (
 	}
 )
 
+func (ec *executionContext) marshalNTestChannelResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResult(ctx context.Context, sel ast.SelectionSet, v *models.TestChannelResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "TestChannelResult!")
+		return graphql.Null
+	}
+	return ec._TestChannelResult(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalNTextChoice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoice(ctx context.Context, sel ast.SelectionSet, v models.TextChoice) graphql.Marshaler {
 	return ec._TextChoice(ctx, sel, &v)
 }
@@ -33234,6 +36970,36 @@ var (
 	}
 )
 
+func (ec *executionContext) unmarshalNTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx context.Context, v any) ([]models.Tier, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.Tier, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Tier) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNToolCall2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐToolCall(ctx context.Context, sel ast.SelectionSet, v models.ToolCall) graphql.Marshaler {
 	return ec._ToolCall(ctx, sel, &v)
 }
@@ -33255,6 +37021,11 @@ func (ec *executionContext) unmarshalNUpdateApiKeyInput2githubᚗcomᚋcoaidev�
 
 func (ec *executionContext) unmarshalNUpdateChannelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateChannelInput(ctx context.Context, v any) (models.UpdateChannelInput, error) {
 	res, err := ec.unmarshalInputUpdateChannelInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNUpdateModelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelInput(ctx context.Context, v any) (models.UpdateModelInput, error) {
+	res, err := ec.unmarshalInputUpdateModelInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -33681,6 +37452,29 @@ func (ec *executionContext) unmarshalOApiKeyFilter2ᚖgithubᚗcomᚋcoaidevᚋc
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalOApiKeyLimitsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐKeyLimits(ctx context.Context, v any) (*models.KeyLimits, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputApiKeyLimitsInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOAuditEntryConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.AuditEntry]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._AuditEntryConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOAuditFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAuditFilter(ctx context.Context, v any) (*models.AuditFilter, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputAuditFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalOBalanceEntry2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBalanceEntryᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.BalanceEntry) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -33771,6 +37565,13 @@ func (ec *executionContext) unmarshalOBudgetsInput2ᚖgithubᚗcomᚋcoaidevᚋc
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalOBulkChannelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐBulkChannelsPayload(ctx context.Context, sel ast.SelectionSet, v *models.BulkChannelsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._BulkChannelsPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOCacheStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCacheStatus(ctx context.Context, v any) (*models.CacheStatus, error) {
 	if v == nil {
 		return nil, nil
@@ -33808,6 +37609,25 @@ func (ec *executionContext) marshalOCancelResponsePayload2ᚖgithubᚗcomᚋcoai
 	return ec._CancelResponsePayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOChannel2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Channel) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalOChannel2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannel(ctx context.Context, sel ast.SelectionSet, v *models.Channel) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -33837,6 +37657,45 @@ func (ec *executionContext) unmarshalOChannelLimitsInput2ᚖgithubᚗcomᚋcoaid
 	res, err := ec.unmarshalInputChannelLimitsInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
+
+func (ec *executionContext) marshalOChannelModels2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelModels(ctx context.Context, sel ast.SelectionSet, v *models.ChannelModels) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ChannelModels(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField(ctx context.Context, v any) (*models.ChannelOrderField, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField(ctx context.Context, sel ast.SelectionSet, v *models.ChannelOrderField) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField[*v])
+	return res
+}
+
+var (
+	unmarshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField = map[string]models.ChannelOrderField{
+		"CREATED_AT": models.ChannelsByCreation,
+		"NAME":       models.ChannelsByName,
+		"PRIORITY":   models.ChannelsByPriority,
+	}
+	marshalOChannelOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelOrderField = map[models.ChannelOrderField]string{
+		models.ChannelsByCreation: "CREATED_AT",
+		models.ChannelsByName:     "NAME",
+		models.ChannelsByPriority: "PRIORITY",
+	}
+)
 
 func (ec *executionContext) marshalOChannelPreset2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChannelPresetᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ChannelPreset) graphql.Marshaler {
 	if v == nil {
@@ -34010,6 +37869,21 @@ func (ec *executionContext) marshalOChatCompletion2ᚖgithubᚗcomᚋcoaidevᚋc
 	return ec._ChatCompletion(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOCloneChannelInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCloneChannelInput(ctx context.Context, v any) (*models.CloneChannelInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputCloneChannelInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOCloneChannelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCloneChannelPayload(ctx context.Context, sel ast.SelectionSet, v *models.CloneChannelPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CloneChannelPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOContentPartInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐContentPartᚄ(ctx context.Context, v any) ([]models.ContentPart, error) {
 	if v == nil {
 		return nil, nil
@@ -34081,6 +37955,13 @@ func (ec *executionContext) marshalOCreateMessagePayload2ᚖgithubᚗcomᚋcoaid
 		return graphql.Null
 	}
 	return ec._CreateMessagePayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModelPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateModelPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateModelPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOCreateModerationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateModerationPayload) graphql.Marshaler {
@@ -34823,6 +38704,13 @@ func (ec *executionContext) marshalORedeemCodePayload2ᚖgithubᚗcomᚋcoaidev�
 	return ec._RedeemCodePayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOReorderChannelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReorderChannelsPayload(ctx context.Context, sel ast.SelectionSet, v *models.ReorderChannelsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ReorderChannelsPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOResetChannelHealthPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResetChannelHealthPayload(ctx context.Context, sel ast.SelectionSet, v *models.ResetChannelHealthPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -34898,6 +38786,7 @@ var (
 		"DISABLED":              models.ReasonDisabled,
 		"MODEL_NOT_SERVED":      models.ReasonModelNotServed,
 		"KEY_MODEL_NOT_ALLOWED": models.ReasonKeyModel,
+		"MODEL_HIDDEN":          models.ReasonModelHidden,
 		"TAG":                   models.ReasonTag,
 		"GROUP":                 models.ReasonGroup,
 		"BROKEN":                models.ReasonBroken,
@@ -34912,6 +38801,7 @@ var (
 		models.ReasonDisabled:         "DISABLED",
 		models.ReasonModelNotServed:   "MODEL_NOT_SERVED",
 		models.ReasonKeyModel:         "KEY_MODEL_NOT_ALLOWED",
+		models.ReasonModelHidden:      "MODEL_HIDDEN",
 		models.ReasonTag:              "TAG",
 		models.ReasonGroup:            "GROUP",
 		models.ReasonBroken:           "BROKEN",
@@ -35082,6 +38972,21 @@ func (ec *executionContext) marshalOString2ᚖstring(ctx context.Context, sel as
 	return res
 }
 
+func (ec *executionContext) unmarshalOSyncChannelModelsInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSyncChannelModelsInput(ctx context.Context, v any) (*models.SyncChannelModelsInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputSyncChannelModelsInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOSyncChannelModelsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSyncChannelModelsPayload(ctx context.Context, sel ast.SelectionSet, v *models.SyncChannelModelsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SyncChannelModelsPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalOTestChannelInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelInput(ctx context.Context, v any) (*models.TestChannelInput, error) {
 	if v == nil {
 		return nil, nil
@@ -35097,6 +39002,25 @@ func (ec *executionContext) marshalOTestChannelPayload2ᚖgithubᚗcomᚋcoaidev
 	return ec._TestChannelPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOTestChannelResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.TestChannelResult) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTestChannelResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalOTestChannelResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTestChannelResult(ctx context.Context, sel ast.SelectionSet, v *models.TestChannelResult) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -35109,6 +39033,42 @@ func (ec *executionContext) marshalOTextCompletion2ᚖgithubᚗcomᚋcoaidevᚋc
 		return graphql.Null
 	}
 	return ec._TextCompletion(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx context.Context, v any) ([]models.Tier, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.Tier, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTierᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Tier) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx context.Context, v any) (*models.Tier, error) {
@@ -35215,6 +39175,13 @@ func (ec *executionContext) marshalOUpdateChannelPayload2ᚖgithubᚗcomᚋcoaid
 		return graphql.Null
 	}
 	return ec._UpdateChannelPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUpdateModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateModelPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UpdateModelPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUpdatePlanPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdatePlanPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdatePlanPayload) graphql.Marshaler {

@@ -148,7 +148,7 @@ func storable(text string) bool { return utf8.ValidString(text) && !strings.Cont
 // Operator is the viewer as whom the command line acts: the user, with all
 // scopes.
 func Operator(u *models.User) *models.Viewer {
-	return &models.Viewer{UserID: u.ID, Role: u.Role, Tier: u.Tier, Scopes: models.AllScopes(), Groups: u.Groups}
+	return &models.Viewer{UserID: u.ID, Role: u.Role, Tier: u.Tier, Scopes: models.AllScopes(), Groups: u.Groups, Operator: true}
 }
 
 func wrap(doing string, err error) error {

@@ -122,6 +122,9 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 	if in.OnDisconnect != nil {
 		key.OnDisconnect = *in.OnDisconnect
 	}
+	if in.Limits != nil {
+		key.Limits = *in.Limits
+	}
 	err = s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := unbudgeted(ctx, tx, v, now); err != nil {
 			return err
@@ -135,6 +138,9 @@ func (s *Service) createAPIKey(ctx context.Context, v *models.Viewer, in models.
 		}
 		if _, err = tx.NewInsert().Model(key).Exec(ctx); err != nil {
 			return fmt.Errorf("insert API key: %w", err)
+		}
+		if err = operatedKey(ctx, tx, v, nil, key); err != nil {
+			return err
 		}
 		return budgets.Set(ctx, tx, s.db.Dialect(), budgets.Owner{UserID: v.UserID, KeyID: key.ID}, in.Budgets.Limits(), now)
 	})
@@ -165,6 +171,11 @@ func (s *Service) UpdateAPIKey(ctx context.Context, v *models.Viewer, id string,
 	key, err := s.changeKey(ctx, v, id, in.Validate, func(ctx context.Context, tx bun.Tx, key *models.APIKey, now time.Time) error {
 		if err := applyKey(v, key, &in); err != nil {
 			return err
+		}
+		if _, limited := in.Limits.ValueOK(); limited {
+			if err := unbudgeted(ctx, tx, v, now); err != nil {
+				return err
+			}
 		}
 		return s.setKeyBudgets(ctx, tx, v, key, in.Budgets.Limits(), now)
 	})
@@ -213,6 +224,12 @@ func applyKey(v *models.Viewer, key *models.APIKey, in *models.UpdateAPIKeyInput
 	}
 	if in.OnDisconnect != nil {
 		key.OnDisconnect = *in.OnDisconnect
+	}
+	if limits, ok := in.Limits.ValueOK(); ok {
+		key.Limits = models.KeyLimits{}
+		if limits != nil {
+			key.Limits = *limits
+		}
 	}
 	return nil
 }
@@ -295,12 +312,15 @@ func (s *Service) changeKey(
 		if key, err = findKey(ctx, tx, v, id); err != nil {
 			return err
 		}
+		before := *key
 		if err := change(ctx, tx, key, now); err != nil {
 			return err
 		}
 		// The last use is written beside, without a transaction.
-		_, err := tx.NewUpdate().Model(key).ExcludeColumn("last_used_at").WherePK().Exec(ctx)
-		return wrap("update API key", err)
+		if _, err := tx.NewUpdate().Model(key).ExcludeColumn("last_used_at").WherePK().Exec(ctx); err != nil {
+			return wrap("update API key", err)
+		}
+		return operatedKey(ctx, tx, v, &before, key)
 	})
 }
 

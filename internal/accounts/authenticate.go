@@ -139,6 +139,8 @@ type signIn struct {
 	LastUsedAt        *time.Time        `bun:"last_used_at"`
 	PreviousExpiresAt *time.Time        `bun:"previous_expires_at"`
 	ChannelTags       []string          `bun:"channel_tags,type:jsonb"`
+	Limits            models.KeyLimits  `bun:"limits,type:jsonb"`
+	Concurrency       *int              `bun:"concurrency,scanonly"` // of the plan
 	Groups            []string          `bun:"user_groups,type:jsonb,scanonly"`
 	Role              models.Role       `bun:"role,scanonly"`
 	Tier              models.Tier       `bun:"tier,scanonly"`
@@ -187,7 +189,7 @@ func (row *signIn) viewer() *models.Viewer {
 		UserID: row.UserID, Role: row.Role, Tier: row.Tier, KeyID: row.ID,
 		Scopes: row.Scopes, AllowedModels: row.AllowedModels, AllowedCIDRs: row.AllowedCIDRs,
 		ChannelTags: row.ChannelTags, Groups: row.Groups, CacheTTL: time.Duration(row.CacheTTL) * time.Second,
-		Metered: row.Metered, OnDisconnect: row.OnDisconnect,
+		Metered: row.Metered, OnDisconnect: row.OnDisconnect, Limits: models.NewViewerLimits(row.Limits, row.Concurrency),
 	}
 }
 
@@ -211,8 +213,9 @@ func (s *Service) signIn(ctx context.Context, where string, id any) (*signIn, er
 	row := new(signIn)
 	err := s.db.Read().NewSelect().Model(row).
 		ColumnExpr("k.id, k.user_id, k.scopes, k.allowed_models, k.allowed_cidrs, k.cache_ttl, k.expires_at, k.revoked_at, k.last_used_at, k.previous_expires_at").
-		ColumnExpr("k.channel_tags, k.on_disconnect, u.role, u.tier, u.status, u.user_groups").
+		ColumnExpr("k.channel_tags, k.limits, k.on_disconnect, u.role, u.tier, u.status, u.user_groups").
 		ColumnExpr("EXISTS (SELECT 1 FROM budgets AS b WHERE b.owner IN (k.id, k.user_id)) AS metered").
+		ColumnExpr("(SELECT p.concurrency FROM plans AS p WHERE p.tier = u.tier) AS concurrency").
 		Join("JOIN users AS u ON u.id = k.user_id").
 		Where(where, id).OrderBy("k.id", bun.OrderDesc).Limit(1).Scan(ctx)
 	return row, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/budgets"
 	"github.com/coaidev/coai/models"
 )
@@ -22,11 +23,14 @@ func (s *Service) setKeyBudgets(ctx context.Context, tx bun.Tx, v *models.Viewer
 	return budgets.Set(ctx, tx, s.db.Dialect(), budgets.Owner{UserID: key.UserID, KeyID: key.ID}, limits, now)
 }
 
-// unbudgeted fails for a key that has budgets, unless it is an admin's: by
-// raising them, or through another key, it could spend what was kept from it.
+// unbudgeted fails for a key that has budgets or limits of its own, unless it is an
+// admin's: by raising them, or through another key, it could use what was kept from it.
 func unbudgeted(ctx context.Context, tx bun.Tx, v *models.Viewer, now time.Time) error {
 	if v.IsAdmin() || v.KeyID == "" {
 		return nil
+	}
+	if v.Limits.OfKey() {
+		return models.Forbidden(models.CodeInsufficientScope, "A key that has limits of its own cannot make or rotate keys, nor change budgets or limits.")
 	}
 	by, err := budgets.Of(ctx, tx, now, v.KeyID)
 	if err != nil {
@@ -87,7 +91,18 @@ func (s *Service) UpdateUserBudgets(ctx context.Context, v *models.Viewer, userI
 		if p.User, err = s.user(ctx, tx, userID); err != nil {
 			return err
 		}
-		return budgets.Set(ctx, tx, s.db.Dialect(), budgets.Owner{UserID: userID}, in.Limits(), s.time())
+		before, err := s.limitsOf(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		if err := budgets.Set(ctx, tx, s.db.Dialect(), budgets.Owner{UserID: userID}, in.Limits(), s.time()); err != nil {
+			return err
+		}
+		after, err := s.limitsOf(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "user.budgets_updated", userTarget(userID), before, after)
 	})
 	if err != nil {
 		return nil, wrap("update budgets", err)
@@ -121,7 +136,9 @@ func (s *Service) AdjustBalance(ctx context.Context, v *models.Viewer, userID st
 		if _, err := tx.NewInsert().Model(p.Entry).Exec(ctx); err != nil {
 			return fmt.Errorf("insert balance entry: %w", err)
 		}
-		return nil
+		return audit.Append(ctx, tx, v, "user.balance_adjusted", userTarget(userID), nil, map[string]any{
+			"amount": p.Entry.AmountMoney(), "balance": p.Entry.BalanceMoney(), "note": p.Entry.Note, "entry_id": p.Entry.ID,
+		})
 	})
 	if err != nil {
 		return nil, wrap("adjust balance", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/models"
 )
 
@@ -131,11 +132,14 @@ func (s *Service) updatePlan(ctx context.Context, v *models.Viewer, tier models.
 			return models.NotFound("plan", string(tier))
 		}
 		plan = plans[i]
+		before := *plan
 		if err := applyPlan(plan, &in); err != nil {
 			return err
 		}
-		_, err = tx.NewUpdate().Model(plan).WherePK().Exec(ctx)
-		return err
+		if _, err = tx.NewUpdate().Model(plan).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "plan.updated", audit.Target{Type: "plan", ID: plan.ID}, before, plan)
 	})
 }
 
@@ -148,6 +152,9 @@ func applyPlan(p *models.Plan, in *models.UpdatePlanInput) error {
 		if v != nil {
 			*to = *v
 		}
+	}
+	if n, ok := in.Concurrency.ValueOK(); ok {
+		p.Concurrency = n
 	}
 	if p.RequestsPerMinute > p.RequestsPerHour {
 		return tooMany("requests_per_minute", in.RequestsPerMinute, "requests_per_hour", p.RequestsPerMinute, p.RequestsPerHour)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -100,12 +101,15 @@ func (s *Service) UpdateUser(ctx context.Context, v *models.Viewer, id string, i
 		if u, err = s.user(ctx, tx, id); err != nil {
 			return err
 		}
+		before := *u
 		if groups, ok := in.Groups.ValueOK(); ok {
 			u.Groups = groups
 		}
 		u.UpdatedAt = s.time()
-		_, err = tx.NewUpdate().Model(u).Column("user_groups", "updated_at").WherePK().Exec(ctx)
-		return err
+		if _, err = tx.NewUpdate().Model(u).Column("user_groups", "updated_at").WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "user.updated", userTarget(id), before, u)
 	})
 	if err != nil {
 		return nil, wrap("update user", err)
@@ -122,8 +126,10 @@ func (s *Service) CreateUser(ctx context.Context, in models.CreateUserInput) (*m
 	}
 	u := s.newUser(in)
 	err := s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(u).Exec(ctx)
-		return err
+		if _, err := tx.NewInsert().Model(u).Exec(ctx); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, &models.Viewer{Operator: true}, "user.created", userTarget(u.ID), nil, u)
 	})
 	if storage.UniqueViolation(err) {
 		return nil, models.Conflict("email", "There is an account with the e-mail address '%s' already.", in.Email)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
@@ -93,10 +94,10 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger, analytics := a.ledger(), a.analytics()
-	completions := a.completions(reg, ledger, tel)
+	completions := a.completions(reg, ledger, tel, limiter)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
+		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	gql, err := a.graphqlConfig()
@@ -130,7 +131,7 @@ func (a *App) wire(ctx context.Context) error {
 	}, a.graphqlMounts(graphql)...)
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer, mounts...)
 
-	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run}
+	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run, limiter.Run}
 	if a.cfg.Worker {
 		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, completions, tel).Run)
 	}

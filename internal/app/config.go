@@ -67,6 +67,8 @@ type Config struct {
 	UsageRetention time.Duration `group:"Storage" env:"COAI_USAGE_RETENTION" flag:"usage-retention" yaml:"usage_retention" default:"0" check:"not-negative" help:"How long usage records are kept, such as 8760h. 0 keeps them for ever."`
 	// KeyRetention is how long dead API keys are kept.
 	KeyRetention time.Duration `group:"Storage" env:"COAI_KEY_RETENTION" flag:"key-retention" yaml:"key_retention" default:"2160h" check:"positive" help:"How long API keys are kept after they expired or were revoked."`
+	// AuditRetention is how long entries of the audit log are kept.
+	AuditRetention time.Duration `group:"Storage" env:"COAI_AUDIT_RETENTION" flag:"audit-retention" yaml:"audit_retention" default:"17520h" check:"not-negative" help:"How long the audit log of what admins did is kept. 0 keeps it for ever."`
 
 	// BootstrapAdminKey is a fixed API key of the first admin, for automation.
 	BootstrapAdminKey string `group:"Security" env:"COAI_BOOTSTRAP_ADMIN_KEY" yaml:"bootstrap_admin_key" secret:"value" check:"bootstrap-key" help:"A fixed API key for the first admin, for automation: 24 or more printable characters. Empty: one is generated and printed at the first start."`

@@ -13,9 +13,11 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/idempotency"
+	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/server"
@@ -158,10 +160,12 @@ func (c *core) analytics() *usage.Analytics {
 	return a
 }
 
-func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
+// completions makes the service; without a limiter it is for probes alone.
+func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry, limiter *ratelimit.Limiter) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
 		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
+		Limiter: limiter,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -181,6 +185,7 @@ func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.A
 		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
 		Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
+		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
 	}, c.log)
 }
 

@@ -47,7 +47,7 @@ func (in ChannelInput) into(domain any) error {
 // Channels lists all channels, the newest first.
 func (o *Operator) Channels(ctx context.Context) ([]*models.Channel, error) {
 	return all(func(page models.PageArgs) (*models.Connection[models.Channel], error) {
-		return o.channels.Channels(ctx, o.admin, page, nil)
+		return o.channels.Channels(ctx, o.admin, page, nil, nil)
 	})
 }
 

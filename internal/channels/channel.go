@@ -9,47 +9,10 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
-
-// Channels lists the channels. Admins only.
-func (r *Registry) Channels(ctx context.Context, v *models.Viewer, args models.PageArgs, filter *models.ChannelFilter) (*models.Connection[models.Channel], error) {
-	if err := v.Require(models.ScopeAdmin); err != nil {
-		return nil, err
-	}
-	page, err := args.Page()
-	if err != nil {
-		return nil, err
-	}
-	list, err := storage.List(ctx, r.db.Read(), page, "id",
-		func(c *models.Channel) string { return c.ID },
-		func(q *bun.SelectQuery) *bun.SelectQuery { return r.filter(q, filter) })
-	if err != nil {
-		return nil, fmt.Errorf("list channels: %w", err)
-	}
-	for _, c := range list.Nodes() {
-		r.fillHealth(c)
-	}
-	return list, nil
-}
-
-func (r *Registry) filter(q *bun.SelectQuery, f *models.ChannelFilter) *bun.SelectQuery {
-	if f == nil {
-		return q
-	}
-	if f.Type != nil {
-		q = q.Where("type = ?", *f.Type)
-	}
-	if f.Model != nil {
-		if r.db.Dialect() == "postgres" {
-			q = q.Where("models @> ?::jsonb", []string{*f.Model})
-		} else {
-			q = q.Where("EXISTS (SELECT 1 FROM json_each(c.models) WHERE json_each.value = ?)", *f.Model)
-		}
-	}
-	return q
-}
 
 // Channel is one channel. Admins only.
 func (r *Registry) Channel(ctx context.Context, v *models.Viewer, id string) (*models.Channel, error) {
@@ -95,7 +58,13 @@ func (r *Registry) CreateChannel(ctx context.Context, v *models.Viewer, in model
 	if err := r.seal(c, credentials); err != nil {
 		return nil, err
 	}
-	if err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error { return insert(ctx, tx, c) }); err != nil {
+	err = r.save(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := insert(ctx, tx, c); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "channel.created", target(c.ID), nil, recorded(c))
+	})
+	if err != nil {
 		return nil, err
 	}
 	r.fillHealth(c)
@@ -113,6 +82,10 @@ func (r *Registry) UpdateChannel(ctx context.Context, v *models.Viewer, id strin
 		if c, err = find(ctx, tx, id, r.db.Dialect() == "postgres"); err != nil {
 			return err
 		}
+		if in.IfUpdatedAt != nil && !sameMoment(*in.IfUpdatedAt, c.UpdatedAt) {
+			return models.Conflict("if_updated_at", "The channel was changed at %s. Read it again, and change what it is now.", c.UpdatedAt.UTC().Format(time.RFC3339Nano))
+		}
+		before := *c
 		credentials, changed, err := in.Apply(c)
 		if err != nil {
 			return err
@@ -132,7 +105,7 @@ func (r *Registry) UpdateChannel(ctx context.Context, v *models.Viewer, id strin
 		if _, err := tx.NewUpdate().Model(c).WherePK().Exec(ctx); err != nil {
 			return fmt.Errorf("update channel: %w", err)
 		}
-		return nil
+		return audit.Append(ctx, tx, v, "channel.updated", target(c.ID), recorded(&before), recorded(c))
 	})
 	if err != nil {
 		return nil, err
@@ -148,13 +121,14 @@ func (r *Registry) DeleteChannel(ctx context.Context, v *models.Viewer, id strin
 		return nil, err
 	}
 	err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := find(ctx, tx, id, false); err != nil {
+		c, err := find(ctx, tx, id, false)
+		if err != nil {
 			return err
 		}
 		if _, err := tx.NewDelete().Model((*models.Channel)(nil)).Where("id = ?", id).Exec(ctx); err != nil {
 			return fmt.Errorf("delete channel: %w", err)
 		}
-		return nil
+		return audit.Append(ctx, tx, v, "channel.deleted", target(id), recorded(c), nil)
 	})
 	if err != nil {
 		return nil, err
@@ -188,6 +162,32 @@ func (r *Registry) fillHealth(c *models.Channel) {
 			c.Health.State, c.Health.LastError = models.HealthUnhealthy, &u.broken
 		}
 	}
+}
+
+// sameMoment says whether a client means the time that is stored. GraphQL tells times
+// to the millisecond.
+func sameMoment(given, stored time.Time) bool {
+	if given.Truncate(time.Millisecond).Equal(given) {
+		stored = stored.Truncate(time.Millisecond)
+	}
+	return given.Equal(stored)
+}
+
+// target is a channel in the audit log; an empty id stands for several.
+func target(id string) audit.Target { return audit.Target{Type: "channel", ID: id} }
+
+// recorded is a channel as the audit log shows it.
+func recorded(c *models.Channel) any {
+	status := models.ChannelEnabled
+	if !c.Enabled {
+		status = models.ChannelDisabled
+	}
+	return struct {
+		*models.Channel
+
+		Status models.ChannelStatus  `json:"status"`
+		Health *models.ChannelHealth `json:"health,omitempty"` // in the place of the channel's, which is not an admin's
+	}{Channel: c, Status: status}
 }
 
 func insert(ctx context.Context, tx bun.IDB, c *models.Channel) error {

@@ -30,12 +30,12 @@ func (r *Registry) ExplainRoute(ctx context.Context, v *models.Viewer, model str
 	out := &models.RouteExplanation{
 		Model: name, Strategy: r.cfg.Strategy, Candidates: []models.RouteCandidate{}, Excluded: []models.RouteExclusion{},
 	}
-	allowed := asker.MayUse(name) || asker.MayUse(model)
+	forbidden := s.forbids(asker, name)
 	at := time.Now()
 	if found := s.routes[name]; found != nil {
 		out.Strategy = found.strategy
 		for _, u := range found.peek(asker, at) {
-			if no := u.excluded(asker, allowed, at); no.reason != "" {
+			if no := u.excluded(asker, forbidden, at); no.reason != "" {
 				out.Excluded = append(out.Excluded, u.exclusion(no))
 			} else {
 				out.Candidates = append(out.Candidates, u.candidate(name))
@@ -46,7 +46,7 @@ func (r *Registry) ExplainRoute(ctx context.Context, v *models.Viewer, model str
 	}
 	for _, u := range s.sorted() {
 		if slices.Contains(u.row.Models, name) && (!u.row.Enabled || !u.opensTo(asker)) {
-			out.Excluded = append(out.Excluded, u.exclusion(u.excluded(asker, allowed, at)))
+			out.Excluded = append(out.Excluded, u.exclusion(u.excluded(asker, forbidden, at)))
 		}
 	}
 	if len(out.Candidates) == 0 {
@@ -92,13 +92,25 @@ func (t *tier) upNext(seats []seat) []seat {
 	return seats
 }
 
+// forbids says why the viewer may not use the model at all; empty: it may.
+func (s *snapshot) forbids(v *models.Viewer, name string) models.RouteReason {
+	switch m := s.models[name]; {
+	case m != nil && !m.VisibleTo(v):
+		return models.ReasonModelHidden
+	case !s.allows(v, name):
+		return models.ReasonKeyModel
+	}
+	return ""
+}
+
 // excluded says why the channel would not be asked now; the zero value: it would.
-func (u *upstream) excluded(v *models.Viewer, allowed bool, at time.Time) refusal {
+// forbidden is why the model may not be used at all.
+func (u *upstream) excluded(v *models.Viewer, forbidden models.RouteReason, at time.Time) refusal {
 	switch closed := u.closedTo(v); {
 	case !u.row.Enabled:
 		return refusal{reason: models.ReasonDisabled}
-	case !allowed:
-		return refusal{reason: models.ReasonKeyModel}
+	case forbidden != "":
+		return refusal{reason: forbidden}
 	case closed != "":
 		return refusal{reason: closed}
 	case u.broken != "":
@@ -145,7 +157,7 @@ func (u *upstream) exclusion(no refusal) models.RouteExclusion {
 		if text := u.health.report().LastError; text != nil {
 			e.Message += " The last failure: " + *text
 		}
-	case models.ReasonDisabled, models.ReasonModelNotServed, models.ReasonKeyModel, models.ReasonTag, models.ReasonBrokenCredential,
+	case models.ReasonDisabled, models.ReasonModelNotServed, models.ReasonKeyModel, models.ReasonModelHidden, models.ReasonTag, models.ReasonBrokenCredential,
 		models.ReasonCooldown, models.ReasonRPM, models.ReasonTPM, models.ReasonConcurrency:
 	}
 	if !no.until.IsZero() {
@@ -164,6 +176,8 @@ func meaning(r models.RouteReason) string {
 		return "No enabled channel serves the model."
 	case models.ReasonKeyModel:
 		return "The API key may not use the model."
+	case models.ReasonModelHidden:
+		return "The model is for users of other tiers or groups."
 	case models.ReasonTag:
 		return "The API key is for channels with other tags."
 	case models.ReasonGroup:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/models"
 )
 
@@ -46,7 +47,11 @@ func (r *Registry) ImportModelPrices(ctx context.Context, v *models.Viewer, in m
 	}
 	overwrite, dryRun := in.Overwrite != nil && *in.Overwrite, in.DryRun != nil && *in.DryRun
 	err := r.save(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return importPrices(ctx, tx, found, overwrite, dryRun, p)
+		if err := importPrices(ctx, tx, found, overwrite, dryRun, p); err != nil || dryRun {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "model_prices.imported", audit.Target{Type: "model"}, nil,
+			map[string]any{"imported": p.Imported, "skipped": len(p.Skipped), "overwrite": overwrite})
 	})
 	if err != nil {
 		return nil, err

@@ -8,9 +8,17 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/models"
 )
+
+// Tested notes in the audit log that an admin tests models of a channel.
+func (r *Registry) Tested(ctx context.Context, v *models.Viewer, id string, names []string) error {
+	return r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return audit.Append(ctx, tx, v, "channel.tested", target(id), nil, map[string][]string{"models": names})
+	})
+}
 
 // probeFailuresToRest is how many probes in a row must fail, whichever processes
 // make them, before the channel rests.

@@ -158,7 +158,7 @@ func TestBadChannels(t *testing.T) {
 			"create": second(r.CreateChannel(t.Context(), user(), models.CreateChannelInput{})),
 			"update": second(r.UpdateChannel(t.Context(), user(), "ch_x", models.UpdateChannelInput{})),
 			"delete": second(r.DeleteChannel(t.Context(), user(), "ch_x")),
-			"list":   second(r.Channels(t.Context(), user(), models.PageArgs{}, nil)),
+			"list":   second(r.Channels(t.Context(), user(), models.PageArgs{}, nil, nil)),
 			"get":    second(r.Channel(t.Context(), user(), "ch_x")),
 			"model":  second(r.SaveModel(t.Context(), user(), models.SaveModelInput{})),
 		} {
@@ -352,7 +352,7 @@ func TestSeedRunsOnceInTheLifeOfADatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, nil)
+		list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, nil, nil)
 		if err != nil || len(list.Edges) != 4 {
 			t.Fatalf("channels after two seeds: %+v, %v", list, err)
 		}
@@ -364,7 +364,7 @@ func TestSeedRunsOnceInTheLifeOfADatabase(t *testing.T) {
 		if err := r.Seed(t.Context(), channels.Upstreams{}); err != nil {
 			t.Fatal(err)
 		}
-		if list, err = r.Channels(t.Context(), admin(), models.PageArgs{}, nil); err != nil || len(list.Edges) != 0 {
+		if list, err = r.Channels(t.Context(), admin(), models.PageArgs{}, nil, nil); err != nil || len(list.Edges) != 0 {
 			t.Errorf("what was deleted came back: %+v, %v", list, err)
 		}
 	})
@@ -385,7 +385,7 @@ func TestChannelFilters(t *testing.T) {
 			{&models.ChannelFilter{Model: ptr("y"), Type: ptr(models.ChannelOpenAI)}, "b"},
 			{&models.ChannelFilter{Model: ptr(`"`)}, ""},
 		} {
-			list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, c.f)
+			list, err := r.Channels(t.Context(), admin(), models.PageArgs{}, c.f, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

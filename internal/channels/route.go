@@ -48,10 +48,10 @@ func (r *Registry) Plan(v *models.Viewer, model string) (*Route, error) {
 	s := r.snap.Load()
 	name := s.resolve(model)
 	found := s.routes[name]
-	if found == nil || !found.opensTo(v) {
+	if found == nil || !found.opensTo(v) || found.restricted && !s.models[name].VisibleTo(v) {
 		return nil, models.ModelNotFound(model)
 	}
-	if !v.MayUse(name) && !v.MayUse(model) {
+	if !s.allows(v, name) {
 		e := models.Forbidden(models.CodeModelNotAllowed, "This API key may not use the model '%s'.", model)
 		e.Param = "model"
 		return nil, e
@@ -194,7 +194,7 @@ func (p *Route) try(u *upstream) *Attempt {
 		p.Cooldown = sooner(p.Cooldown, no.until.Sub(now))
 	case models.ReasonUnhealthy, models.ReasonRPM, models.ReasonTPM, models.ReasonBrokenCredential:
 		p.Rest = sooner(p.Rest, no.until.Sub(now))
-	case models.ReasonDisabled, models.ReasonModelNotServed, models.ReasonKeyModel, models.ReasonTag,
+	case models.ReasonDisabled, models.ReasonModelNotServed, models.ReasonKeyModel, models.ReasonModelHidden, models.ReasonTag,
 		models.ReasonGroup, models.ReasonBroken, models.ReasonConcurrency:
 	}
 	return nil

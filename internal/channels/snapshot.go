@@ -17,7 +17,7 @@ type snapshot struct {
 	models   map[string]*models.Model // served or described, by name
 	aliases  map[string]string        // alias -> name
 	names    []string                 // served, sorted
-	closed   bool                     // some channels are for groups alone
+	closed   bool                     // some channels or models are for some users alone
 	until    time.Time                // when the next planned price begins; zero: none is planned
 }
 
@@ -40,7 +40,7 @@ func (s *snapshot) index(catalogue []*models.Model, strategy models.RoutingStrat
 	s.names = slices.Sorted(maps.Keys(s.routes))
 	for _, r := range s.routes {
 		slices.SortStableFunc(r.tiers, func(a, b *tier) int { return cmp.Compare(a.rank, b.rank) })
-		s.closed = s.closed || r.closed
+		s.closed = s.closed || r.closed || r.restricted
 	}
 	for _, m := range catalogue {
 		for _, alias := range m.Aliases {
@@ -60,7 +60,7 @@ func (s *snapshot) serve(name string, u *upstream, strategy models.RoutingStrate
 	}
 	r := s.routes[name]
 	if r == nil {
-		r = &route{strategy: strategy}
+		r = &route{strategy: strategy, restricted: m.Restricted()}
 		if m.Routing != nil {
 			r.strategy = *m.Routing
 		}
@@ -112,11 +112,16 @@ func (s *snapshot) resolve(name string) string {
 
 // allows says whether the key's allow-list names the model or one of its aliases.
 func (s *snapshot) allows(v *models.Viewer, name string) bool {
-	return v.MayUse(name) || slices.ContainsFunc(s.models[name].Aliases, v.MayUse)
+	if v.MayUse(name) {
+		return true
+	}
+	m := s.models[name]
+	return m != nil && slices.ContainsFunc(m.Aliases, func(a string) bool { return s.aliases[a] == name && v.MayUse(a) })
 }
 
-// reaches says whether some channel that serves the model is open to the viewer.
+// reaches says whether the viewer may use the model, and some channel that serves
+// it is open to the viewer.
 func (s *snapshot) reaches(v *models.Viewer, name string) bool {
 	r := s.routes[name]
-	return r != nil && r.opensTo(v)
+	return r != nil && r.opensTo(v) && (!r.restricted || s.models[name].VisibleTo(v))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/events"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
@@ -252,7 +253,10 @@ func (r *Registry) ResetChannelHealth(ctx context.Context, v *models.Viewer, id 
 		if c, err = find(ctx, tx, id, r.db.Dialect() == storage.Postgres); err != nil {
 			return err
 		}
-		return r.forget(ctx, tx, c)
+		if err := r.forget(ctx, tx, c); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "channel.health_reset", target(id), nil, nil)
 	})
 	if err != nil {
 		return nil, err

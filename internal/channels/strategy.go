@@ -24,6 +24,8 @@ type route struct {
 	strategy models.RoutingStrategy
 	tiers    []*tier
 	closed   bool // some of its channels are for groups alone
+
+	restricted bool // the model is for some users alone
 }
 
 // tier holds channels of equal standing: of one priority, or of one cost, or

@@ -12,6 +12,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
 )
@@ -41,6 +42,10 @@ type Config struct {
 	DrainTimeout time.Duration
 	DrainTokens  int
 	Drains       int
+
+	// Limiter holds keys and accounts to how many requests they may have at a time,
+	// and keys to their tokens; nil: nobody is.
+	Limiter *ratelimit.Limiter
 }
 
 // Service answers completions.
@@ -53,6 +58,7 @@ type Service struct {
 	measure  *measure
 	cache    answers
 	drains   *drains
+	limiter  *ratelimit.Limiter
 }
 
 // New makes the service. The archive keeps the responses that clients may
@@ -63,7 +69,7 @@ func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg
 	}
 	return &Service{
 		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, retries: cfg.Retries, measure: newMeasure(tel),
-		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg),
+		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg), limiter: cfg.Limiter,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/tokens"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -40,9 +41,11 @@ type job struct {
 	rounds  int                 // through the channels, after the first
 	passing *providers.Error    // the last failure of this round that may pass
 
-	pricing   *models.Pricing // of the running attempt: its price when it began
-	noted     int             // bytes produced at the last checkpoint
-	departure *departure      // nil: the job ends with its client
+	pricing   *models.Pricing  // of the running attempt: its price when it began
+	noted     int              // bytes produced at the last checkpoint
+	departure *departure       // nil: the job ends with its client
+	place     *ratelimit.Place // nil: nothing limits how many requests there are at a time
+	spent     int64            // tokens, of all attempts
 }
 
 func (s *Service) newJob(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
@@ -67,6 +70,7 @@ func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, 
 // close ends the upstream request, if one still runs, and the span.
 func (j *job) close() {
 	j.cancel()
+	j.place.Leave(j.ctx, j.spent)
 	j.departure.close()
 	j.span.End()
 }
@@ -74,6 +78,9 @@ func (j *job) close() {
 // next begins an attempt at the next channel. When nobody is left, and another
 // round is no use, it says why, as an error for the client.
 func (j *job) next() error {
+	if err := j.enter(); err != nil {
+		return err
+	}
 	for {
 		if j.ctx.Err() != nil {
 			return j.gone()
@@ -188,6 +195,7 @@ func (j *job) settle(failure error) error {
 	u := j.used(failure)
 	usage.Price(j.pricing, u)
 	j.read.usage = u
+	j.spent += u.TotalTokens
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	rec.Status, rec.SettledAt = models.UsageSettled, &now
 	rec.LatencyMS = now.Sub(j.tried).Milliseconds()

@@ -20,26 +20,6 @@ const (
 	probesAtOnce = 4
 )
 
-// TestChannel asks a channel for a minimal real completion, whatever its health,
-// and accounts for it like any other. A success ends the channel's rest. Admins
-// only.
-func (s *Service) TestChannel(ctx context.Context, v *models.Viewer, id string, in *models.TestChannelInput) (*models.TestChannelPayload, error) {
-	model := ""
-	if in != nil && in.Model != nil {
-		model = *in.Model
-	}
-	result, failure, err := s.test(ctx, v, id, model, &models.ChatCompletionInput{})
-	if err != nil {
-		return nil, err
-	}
-	if failure != nil {
-		text := failure.Message
-		result.Error = &text
-		zerolog.Ctx(ctx).Info().Err(failure).Str("channel_id", id).Msg("channel test failed")
-	}
-	return &models.TestChannelPayload{Result: result}, nil
-}
-
 // ProbeChannels asks the channels that are due for a completion of one token,
 // for a periodic job: what comes of it is known to all processes.
 func (s *Service) ProbeChannels(ctx context.Context, now time.Time) error {

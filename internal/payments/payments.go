@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -160,7 +161,10 @@ func (s *Service) RecordPayment(ctx context.Context, v *models.Viewer, in models
 				return err
 			}
 		}
-		return s.succeed(ctx, tx, p)
+		if err := s.succeed(ctx, tx, p); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, v, "payment.recorded", audit.Target{Type: "payment", ID: p.ID}, nil, p.AsObject())
 	})
 	if storage.UniqueViolation(err) {
 		return nil, models.Conflict("reference", "There is a payment with the reference '%s' already.", *in.Reference)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -60,7 +61,7 @@ func (s *Service) CreateRedeemCodes(ctx context.Context, v *models.Viewer, in mo
 				return fmt.Errorf("insert codes: %w", err)
 			}
 		}
-		return nil
+		return audit.Append(ctx, tx, v, "redeem_codes.created", audit.Target{Type: "redeem_code", ID: batch}, nil, in)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make redeem codes: %w", err)
@@ -133,8 +134,10 @@ func (s *Service) DisableRedeemCode(ctx context.Context, v *models.Viewer, id st
 		}
 		now := s.time()
 		c.DisabledAt = &now
-		_, err = tx.NewUpdate().Model(c).Column("disabled_at").WherePK().Exec(ctx)
-		return err //nolint:wrapcheck // below
+		if _, err = tx.NewUpdate().Model(c).Column("disabled_at").WherePK().Exec(ctx); err != nil {
+			return err //nolint:wrapcheck // below
+		}
+		return audit.Append(ctx, tx, v, "redeem_code.disabled", audit.Target{Type: "redeem_code", ID: id}, nil, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("disable redeem code: %w", err)

@@ -40,6 +40,13 @@ type Request struct {
 	MaxOutputTokens int
 }
 
+// Lister is a [Provider] whose upstream says which models it has.
+type Lister interface {
+	// Models are the upstream's names of them, in no order. Errors are *[Error], or
+	// hold one.
+	Models(ctx context.Context) ([]string, error)
+}
+
 // Endpoint is what an upstream may serve beside chat completions. Its value is
 // OpenAI's path below /v1, or Anthropic's.
 type Endpoint string

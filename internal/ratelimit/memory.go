@@ -14,6 +14,7 @@ const shardCount = 64
 type memory struct {
 	seed   maphash.Seed
 	day    atomic.Int64
+	nodes  atomic.Int64 // that share the limits while each counts alone; 0: not known
 	shards [shardCount]shard
 }
 
@@ -28,6 +29,7 @@ type shard struct {
 type counters struct {
 	at   slots
 	used tally
+	seen tally // of used, what all processes together had counted
 }
 
 func newMemory() *memory { return &memory{seed: maphash.MakeSeed()} }
@@ -45,7 +47,7 @@ func (m *memory) count(subject string, lim Limits, at slots, take bool) (used ta
 		s.subjects[subject] = c
 	}
 	c.moveTo(at)
-	if lim.exhausted(&c.used) {
+	if lim := lim.share(&c.seen, m.nodes.Load()); lim.exhausted(&c.used) {
 		return c.used, false
 	}
 	if take {
@@ -71,6 +73,7 @@ func (m *memory) observe(subject string, at slots, used tally) {
 	for w := range used {
 		c.used[w] = max(c.used[w], used[w])
 	}
+	c.seen = c.used
 }
 
 func (m *memory) lock(subject string, today int64) *shard {
@@ -97,7 +100,7 @@ func (s *shard) moveTo(today int64) {
 func (c *counters) moveTo(at slots) {
 	for w := range at {
 		if moved(c.at[w], at[w]) {
-			c.at[w], c.used[w] = at[w], 0
+			c.at[w], c.used[w], c.seen[w] = at[w], 0, 0
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Window struct {
 	Limit     int       // requests in the window; 0: unlimited
 	Remaining int       // requests left in the window
 	Reset     time.Time // when the window ends, in UTC
+	Key       bool      // it is the API key's own, not the account's
 }
 
 // Decision says whether a request may go on.
@@ -35,6 +36,8 @@ type Decision struct {
 	Tightest Window
 	// Minute is the minute's window; its Limit is 0 when it is unlimited.
 	Minute Window
+	// Tokens is the window of the API key's tokens; its Limit is 0 without one.
+	Tokens Window
 }
 
 // Limiter counts requests by subject. It is safe for concurrent use.
@@ -42,20 +45,22 @@ type Limiter struct {
 	now    func() time.Time
 	memory *memory
 	remote *remote // nil: this process counts for itself
+	claims *claims
 }
 
 // NewMemory makes a limiter that counts in this process alone. It holds the
 // counters of the subjects of one UTC day.
 func NewMemory() *Limiter {
-	return &Limiter{now: time.Now, memory: newMemory()}
+	return &Limiter{now: time.Now, memory: newMemory(), claims: newClaims()}
 }
 
 // NewRedis makes a limiter that counts in Redis, together with all other
 // processes that use it. A call takes 100 ms at most. While Redis does not
 // answer, each process goes on from the last counts that it saw, and counts for
-// itself: with n processes up to n times the limits may then pass.
+// itself: of what was left then it gives the part that is its own among the
+// processes that [Limiter.Run] had counted.
 func NewRedis(client redis.UniversalClient, log zerolog.Logger) *Limiter {
-	return &Limiter{now: time.Now, memory: newMemory(), remote: newRemote(client, log)}
+	return &Limiter{now: time.Now, memory: newMemory(), claims: newClaims(), remote: newRemote(client, log)}
 }
 
 // Take counts a request of the subject against all its windows, or against
@@ -168,11 +173,14 @@ func tighter(w, shown Window, allowed bool) bool {
 // Exceeded is the error for a refused request: it names the window, its limit,
 // and when it resets.
 func (d Decision) Exceeded(now time.Time) *models.Error {
-	w := d.Tightest
+	w, whose := d.Tightest, ""
+	if w.Key {
+		whose = " of this API key"
+	}
 	wait := max(w.Reset.Sub(now), time.Millisecond)
 	return &models.Error{
 		Kind: models.KindRateLimited, Code: models.CodeRateLimitExceeded, Retry: wait,
-		Message: fmt.Sprintf("Rate limit reached: %d requests per %s. It resets at %s, in %s.",
-			w.Limit, w.Name, w.Reset.UTC().Format(time.RFC3339), wait.Round(time.Second)),
+		Message: fmt.Sprintf("Rate limit reached: %d requests per %s%s. It resets at %s, in %s.",
+			w.Limit, w.Name, whose, w.Reset.UTC().Format(time.RFC3339), wait.Round(time.Second)),
 	}
 }

@@ -31,16 +31,21 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 
 	// What cannot be answered costs nothing; a guessed key does.
 	draining := s.draining.Load()
-	count := s.limiter.Take
+	count, take := s.limiter.Take, true
 	if denied != nil {
 		if _, known := models.AsError(denied); !known {
-			count = s.limiter.Peek
+			count, take = s.limiter.Peek, false
 		}
 	}
 	if draining || x.mount.Uncounted {
-		count = s.limiter.Peek
+		count, take = s.limiter.Peek, false
 	}
-	d := count(ctx, subject, limits)
+	var d ratelimit.Decision
+	if v != nil && v.Limits.PerMinute() {
+		d = s.limiter.Admit(ctx, v, limits, take)
+	} else {
+		d = count(ctx, subject, limits)
+	}
 	now := time.Now()
 	x.setLimits(d, now)
 	switch {
@@ -127,6 +132,12 @@ func (x *exchange) setLimits(d ratelimit.Decision, now time.Time) {
 		x.header("X-Ratelimit-Limit-Requests", 4, strconv.Itoa(m.Limit))
 		x.header("X-Ratelimit-Remaining-Requests", 5, strconv.Itoa(m.Remaining))
 		x.header("X-Ratelimit-Reset-Requests", 6, wholeSeconds(m.Reset.Sub(now)).String())
+	}
+	if t := d.Tokens; t.Limit > 0 {
+		h := x.raw.Header()
+		h["X-Ratelimit-Limit-Tokens"] = []string{strconv.Itoa(t.Limit)}
+		h["X-Ratelimit-Remaining-Tokens"] = []string{strconv.Itoa(t.Remaining)}
+		h["X-Ratelimit-Reset-Tokens"] = []string{wholeSeconds(t.Reset.Sub(now)).String()}
 	}
 }
 

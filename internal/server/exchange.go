@@ -52,7 +52,7 @@ func (x *exchange) Value(key any) any {
 	if key == x.server.loggerKey {
 		return x.logger()
 	}
-	if value, ok := models.RequestValue(key, x.id, x.viewer); ok {
+	if value, ok := models.RequestValue(key, x.id, x.viewer, x.client); ok {
 		return value
 	}
 	return x.Context.Value(key)
