@@ -15,8 +15,9 @@ import (
 
 const (
 	// writeTimeout is how long a client may take nothing of what is sent to it, and
-	// up to a second more.
+	// up to writeSlack more: a deadline is not set anew for each write.
 	writeTimeout = 30 * time.Second
+	writeSlack   = 15 * time.Second
 	// flushSize is how much of what is ready goes out in one write.
 	flushSize = 32 << 10
 )
@@ -287,9 +288,8 @@ func (e *output) flush() bool {
 	}
 	e.last = time.Now()
 	if e.deadline.Sub(e.last) < writeTimeout {
-		// Set anew every second at most, for setting it costs as much as a small write.
-		e.deadline = e.last.Add(writeTimeout + time.Second)
-		_ = e.rc.SetWriteDeadline(e.deadline) // a writer without deadlines is one in a test
+		e.deadline = e.last.Add(writeTimeout + writeSlack) // setting it costs as much as a small write
+		_ = e.rc.SetWriteDeadline(e.deadline)              // a writer without deadlines is one in a test
 	}
 	_, err := e.w.Write(e.buf.Bytes())
 	if err == nil {

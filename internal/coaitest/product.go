@@ -304,7 +304,7 @@ func (p *Product) Usage(n int) []models.UsageRecord {
 	var rows []models.UsageRecord
 	Eventually(p.t, fmt.Sprintf("%d final usage records", n), func() bool {
 		rows = nil
-		if err := p.DB.Read().NewSelect().Model(&rows).Order("id").Scan(p.t.Context()); err != nil {
+		if err := p.DB.Read().NewSelect().Model(&rows).Order("created_at", "id").Scan(p.t.Context()); err != nil {
 			p.t.Fatal(err)
 		}
 		final := 0

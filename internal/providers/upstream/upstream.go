@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coaidev/coai/internal/providers"
+	"github.com/coaidev/coai/internal/safehttp"
 )
 
 // Defaults and bounds of [Config].
@@ -59,7 +60,7 @@ func New(cfg Config, c *http.Client) *Client {
 	}
 	up := &Client{cfg: cfg, transport: c.Transport, header: http.Header{"User-Agent": {"coai"}}}
 	if up.transport == nil {
-		up.transport = http.DefaultTransport
+		up.transport = safehttp.NewTransport(safehttp.Options{}) // to public addresses
 	}
 	for name, values := range cfg.Header {
 		up.header[name] = values
