@@ -27,7 +27,9 @@ func crossOrigin(origins []string, next http.Handler) http.Handler {
 }
 
 // compress gzips JSON and texts of more than about a packet. Event streams
-// never pass through the compressor: see exchange.WriteHeader.
+// never pass through the compressor: see exchange.WriteHeader. Nor does what is
+// asked for with a cookie, which other sites can make a browser send, and so
+// learn a secret from how well an answer shrinks. https://www.breachattack.com
 func compress(next http.Handler) http.Handler {
 	const least = 2048
 	wrap, err := gzhttp.NewWrapper(
@@ -40,5 +42,12 @@ func compress(next http.Handler) http.Handler {
 	if err != nil {
 		panic(err) // the options are constants
 	}
-	return wrap(next)
+	gzipped := wrap(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Cookie"]) > 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		gzipped.ServeHTTP(w, r)
+	})
 }
