@@ -3,6 +3,7 @@ package models
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -135,17 +136,15 @@ func (q *UsageQuery) validateFilters() error {
 			}
 		}
 	}
-	seen := map[UsageDimension]bool{}
-	for _, d := range q.GroupBy {
+	for i, d := range q.GroupBy {
 		switch d {
 		case UsageByModel, UsageByUser, UsageByChannel, UsageByAPIKey:
 		default:
 			return Invalid("group_by", "'group_by' takes model, user, channel and api_key; got '%s'.", clip(string(d), 40))
 		}
-		if seen[d] {
+		if slices.Contains(q.GroupBy[:i], d) {
 			return Invalid("group_by", "'group_by' names %s twice.", d)
 		}
-		seen[d] = true
 	}
 	return nil
 }

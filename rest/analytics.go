@@ -212,7 +212,7 @@ func (h *handler) writeUsageCSV(w http.ResponseWriter, r *http.Request, in *mode
 			}
 		}
 		if out.Flush(); out.Error() != nil {
-			return nil // the client has left
+			return nil //nolint:nilerr // the client has left
 		}
 		_ = rc.Flush()
 		if !report.HasMore {

@@ -36,10 +36,10 @@ func created(method, path string, body any) maker {
 	}
 }
 
-func ofAdmin(make maker) maker {
+func ofAdmin(of maker) maker {
 	return func(t *testing.T, p *coaitest.Product, _ string) string {
 		t.Helper()
-		return make(t, p, coaitest.AdminKey)
+		return of(t, p, coaitest.AdminKey)
 	}
 }
 

@@ -160,7 +160,7 @@ func (r *runtime) golang(t *testing.T, e example) {
 	if err := os.MkdirAll("testdata", 0o750); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("testdata", "readme") // inside the module, for its dependencies
+	dir, err := os.MkdirTemp("testdata", "readme") //nolint:usetesting // inside the module, for its dependencies
 	if err != nil {
 		t.Fatal(err)
 	}

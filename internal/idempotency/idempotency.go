@@ -22,8 +22,9 @@ const (
 	// Keep is how long an answer is kept.
 	Keep = 24 * time.Hour
 	// LeaseTTL is how long a key belongs to a process that works on its request,
-	// without a sign of life; LeaseBeat is the time between two signs.
-	LeaseTTL  = 60 * time.Second
+	// without a sign of life.
+	LeaseTTL = 60 * time.Second
+	// LeaseBeat is the time between two signs.
 	LeaseBeat = 20 * time.Second
 
 	table     = "idempotency_keys"

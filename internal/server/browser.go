@@ -28,7 +28,9 @@ func crossOrigin(origins []string, next http.Handler) http.Handler {
 }
 
 // compress gzips JSON and texts of more than about a packet. Event streams
-// never pass through the compressor: see exchange.WriteHeader.
+// never pass through the compressor: see exchange.WriteHeader. Nor does what is
+// asked for with a cookie, which other sites can make a browser send, and so
+// learn a secret from how well an answer shrinks. https://www.breachattack.com
 func compress(next http.Handler) http.Handler {
 	const least = 2048
 	wrap, err := gzhttp.NewWrapper(
@@ -41,14 +43,15 @@ func compress(next http.Handler) http.Handler {
 	if err != nil {
 		panic(err) // the options are constants
 	}
-	wrapped := wrap(next)
+	gzipped := wrap(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Caches must be told that other clients get the same compressed; nobody caches
 		// the answer to a POST.
-		if r.Method == http.MethodPost && !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		plain := r.Method == http.MethodPost && !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
+		if plain || len(r.Header["Cookie"]) > 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		wrapped.ServeHTTP(w, r)
+		gzipped.ServeHTTP(w, r)
 	})
 }

@@ -270,6 +270,10 @@ func TestCompression(t *testing.T) {
 		if (w.Header().Get("Content-Encoding") == "gzip") != compressed {
 			t.Errorf("%s: %v", target, w.Header())
 		}
+		w = f.ask(http.MethodGet, target, "192.0.2.1:4000", "Authorization", "Bearer "+adminKey, "Accept-Encoding", "gzip", "Cookie", "a=b")
+		if w.Header().Get("Content-Encoding") != "" {
+			t.Errorf("%s, with a cookie: %v", target, w.Header())
+		}
 	}
 }
 

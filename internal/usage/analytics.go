@@ -42,7 +42,7 @@ func NewAnalytics(db *storage.DB, memory int64) *Analytics {
 		slots: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)/2)),
 		segments: otter.Must(&otter.Options[int64, *segment]{
 			MaximumWeight: uint64(memory),
-			Weigher:       func(_ int64, s *segment) uint32 { return uint32(s.size()) }, //nolint:gosec // an hour's
+			Weigher:       func(_ int64, s *segment) uint32 { return uint32(s.size()) },
 		}),
 	}
 }

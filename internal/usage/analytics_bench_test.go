@@ -3,8 +3,6 @@ package usage_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,12 +40,9 @@ func fill(b *testing.B, db *storage.DB, n int, now time.Time) {
 	}
 }
 
-// BenchmarkReport measures queries over COAI_BENCH_ROWS records (a million).
+// BenchmarkReport measures queries over a million records.
 func BenchmarkReport(b *testing.B) {
-	n := 1_000_000
-	if s := os.Getenv("COAI_BENCH_ROWS"); s != "" {
-		n, _ = strconv.Atoi(s)
-	}
+	const n = 1_000_000
 	for _, dialect := range testdb.Dialects() {
 		b.Run(dialect, func(b *testing.B) {
 			db := testdb.New(b, dialect)

@@ -114,7 +114,7 @@ func (h *histogram) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, used)
 	for i, n := range h.counts {
 		if n > 0 {
-			b = binary.AppendUvarint(b, uint64(h.first+i)) //nolint:gosec // a bin is not negative
+			b = binary.AppendUvarint(b, uint64(h.first+i))
 			b = binary.AppendUvarint(b, uint64(n))
 		}
 	}

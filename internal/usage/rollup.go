@@ -138,7 +138,7 @@ func (a *Analytics) sealed(ctx context.Context, st *rollupState) (bool, error) {
 // it is what comes next, and rolled_until moves.
 func (a *Analytics) pack(ctx context.Context, s span, advance bool) (int, error) {
 	var st *rollupState
-	var marks []struct{ Hour, N int64 }
+	var marks []mark
 	segments := map[int64][]byte{}
 	err := a.snapshot(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if st, err = readRollupState(ctx, tx); err != nil {
@@ -173,27 +173,35 @@ func (a *Analytics) pack(ctx context.Context, s span, advance bool) (int, error)
 		if n, err := affected(q.Exec(ctx)); err != nil || n == 0 {
 			return errors.Join(err, errOvertaken)
 		}
-		from, to := s.from/hourMicros, s.to/hourMicros
-		if _, err := tx.NewDelete().Table("usage_hours").Where("hour >= ?", from).Where("hour < ?", to).Exec(ctx); err != nil {
-			return fmt.Errorf("drop packed hours: %w", err)
-		}
-		for hour, data := range segments {
-			_, err := tx.NewRaw("INSERT INTO usage_hours (hour, version, size, data) VALUES (?, ?, ?, ?)", hour, st.Version+1, len(data), data).Exec(ctx)
-			if err != nil {
-				return fmt.Errorf("write packed hours: %w", err)
-			}
-		}
-		for _, m := range marks {
-			if m.Hour >= to {
-				break
-			}
-			// Who has marked it again since has changed n.
-			if _, err := tx.NewDelete().Table("usage_late").Where("hour = ?", m.Hour).Where("n = ?", m.N).Exec(ctx); err != nil {
-				return fmt.Errorf("take back marks: %w", err)
-			}
-		}
-		return nil
+		return replaceHours(ctx, tx, s, st.Version+1, segments, marks)
 	})
+}
+
+// mark is a row of usage_late.
+type mark struct{ Hour, N int64 }
+
+// replaceHours writes the packed hours of a span, and takes back its marks.
+func replaceHours(ctx context.Context, tx bun.IDB, s span, version int64, segments map[int64][]byte, marks []mark) error {
+	from, to := s.from/hourMicros, s.to/hourMicros
+	if _, err := tx.NewDelete().Table("usage_hours").Where("hour >= ?", from).Where("hour < ?", to).Exec(ctx); err != nil {
+		return fmt.Errorf("drop packed hours: %w", err)
+	}
+	for hour, data := range segments {
+		_, err := tx.NewRaw("INSERT INTO usage_hours (hour, version, size, data) VALUES (?, ?, ?, ?)", hour, version, len(data), data).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("write packed hours: %w", err)
+		}
+	}
+	for _, m := range marks {
+		if m.Hour >= to {
+			break
+		}
+		// Who has marked it again since has changed n.
+		if _, err := tx.NewDelete().Table("usage_late").Where("hour = ?", m.Hour).Where("n = ?", m.N).Exec(ctx); err != nil {
+			return fmt.Errorf("take back marks: %w", err)
+		}
+	}
+	return nil
 }
 
 // packRecords packs the records of a span by the hour, and gives the end of what

@@ -137,50 +137,22 @@ func (q *question) scan(ctx context.Context, list []hourSegment) (counts, error)
 
 // read counts one segment. No bucket may begin or end inside one of its quarters.
 func (q *question) read(s hourSegment, into counts) error {
-	var wanted [dimensions][]bool
-	for d, ids := range q.filter {
-		if ids == nil {
-			continue
-		}
-		some := false
-		wanted[d] = make([]bool, len(s.dict[d]))
-		for i, id := range s.dict[d] {
-			wanted[d][i] = ids[id]
-			some = some || ids[id]
-		}
-		if !some {
-			return nil
-		}
+	wanted, some := q.wanted(s)
+	if !some {
+		return nil
 	}
 	var buckets [4]int32
 	for i := range buckets {
-		buckets[i] = int32(q.bucketOf(s.hour*hourMicros + int64(i)*quarterMicros)) //nolint:gosec // there are not so many
+		buckets[i] = int32(q.bucketOf(s.hour*hourMicros + int64(i)*quarterMicros))
 	}
 	r := reader{b: s.cells}
 	var last place
 	var found *tally
 	for r.at < len(r.b) {
-		quarter := r.uint()
-		if quarter > 3 {
-			return fmt.Errorf("read a cell: %w", errSegment)
-		}
-		p := place{bucket: buckets[quarter]}
-		skip := p.bucket < 0
-		for d := range dimensions {
-			at := r.uint()
-			if at >= uint64(len(s.dict[d])) {
-				return fmt.Errorf("read a cell: %w", errSegment)
-			}
-			if wanted[d] != nil && !wanted[d][at] {
-				skip = true
-			}
-			if q.group[d] {
-				p.group[d] = s.dict[d][at]
-			}
-		}
+		p, ok := q.place(&r, s, &buckets, &wanted)
 		var counted sums
 		r.sums(&counted)
-		if skip {
+		if !ok {
 			r.histogram(nil)
 			r.histogram(nil)
 			continue
@@ -195,9 +167,6 @@ func (q *question) read(s hourSegment, into counts) error {
 		found.sums.add(&counted)
 		r.histogram(&found.latency)
 		r.histogram(&found.ttft)
-		if r.failed {
-			return fmt.Errorf("read a cell: %w", errSegment)
-		}
 	}
 	if r.failed {
 		return fmt.Errorf("read a cell: %w", errSegment)
@@ -205,9 +174,54 @@ func (q *question) read(s hourSegment, into counts) error {
 	return nil
 }
 
+// wanted says which entries of the dictionaries pass the filters, and whether any
+// cell may; a dimension without a filter has none.
+func (q *question) wanted(s hourSegment) (list [dimensions][]bool, some bool) {
+	for d, ids := range q.filter {
+		if ids == nil {
+			continue
+		}
+		some := false
+		list[d] = make([]bool, len(s.dict[d]))
+		for i, id := range s.dict[d] {
+			list[d][i] = ids[id]
+			some = some || ids[id]
+		}
+		if !some {
+			return list, false
+		}
+	}
+	return list, true
+}
+
+// place reads where a cell belongs; not ok means nowhere.
+func (q *question) place(r *reader, s hourSegment, buckets *[4]int32, wanted *[dimensions][]bool) (p place, ok bool) {
+	quarter := r.uint()
+	if quarter > 3 {
+		r.failed, r.at = true, len(r.b)
+		return p, false
+	}
+	p.bucket = buckets[quarter]
+	ok = p.bucket >= 0
+	for d := range dimensions {
+		at := r.uint()
+		if at >= uint64(len(s.dict[d])) {
+			r.failed, r.at = true, len(r.b)
+			return p, false
+		}
+		if keep := wanted[d]; len(keep) > 0 && !keep[at] {
+			ok = false
+		}
+		if q.group[d] {
+			p.group[d] = s.dict[d][at]
+		}
+	}
+	return p, ok
+}
+
 // count counts a record that is in no segment yet.
 func (q *question) count(r *rawRecord, n *names, into counts) error {
-	p := place{bucket: int32(q.bucketOf(r.createdAt))} //nolint:gosec // there are not so many
+	p := place{bucket: int32(q.bucketOf(r.createdAt))}
 	if p.bucket < 0 {
 		return nil
 	}

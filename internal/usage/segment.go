@@ -123,7 +123,7 @@ func packSegment(cells map[cell]*tally) []byte {
 		}
 		t := cells[c]
 		for _, n := range []int64{t.requests, t.errors, t.input, t.output, t.cached, t.reasoning, t.cost, t.latencyMS} {
-			b = binary.AppendUvarint(b, uint64(n)) //nolint:gosec // a negative number comes back as it was
+			b = binary.AppendUvarint(b, uint64(n))
 		}
 		b = t.latency.append(b)
 		b = t.ttft.append(b)
@@ -158,7 +158,7 @@ func (n *names) id(text string) uint32 {
 	if id, ok = n.ids[text]; ok {
 		return id
 	}
-	id = uint32(len(n.list)) //nolint:gosec // there are not so many users and models
+	id = uint32(len(n.list))
 	n.ids[text], n.list = id, append(n.list, text)
 	return id
 }
@@ -242,21 +242,21 @@ func (r *reader) text() string {
 		r.failed = true
 		return ""
 	}
-	s := string(r.b[r.at : r.at+int(n)]) //nolint:gosec // checked above
-	r.at += int(n)                       //nolint:gosec // as above
+	s := string(r.b[r.at : r.at+int(n)])
+	r.at += int(n)
 	return s
 }
 
 // sums reads the sums of a cell.
 func (r *reader) sums(s *sums) {
-	s.requests = int64(r.uint())  //nolint:gosec // as it was written
-	s.errors = int64(r.uint())    //nolint:gosec // as above
-	s.input = int64(r.uint())     //nolint:gosec // as above
-	s.output = int64(r.uint())    //nolint:gosec // as above
-	s.cached = int64(r.uint())    //nolint:gosec // as above
-	s.reasoning = int64(r.uint()) //nolint:gosec // as above
-	s.cost = int64(r.uint())      //nolint:gosec // as above
-	s.latencyMS = int64(r.uint()) //nolint:gosec // as above
+	s.requests = int64(r.uint())
+	s.errors = int64(r.uint())
+	s.input = int64(r.uint())
+	s.output = int64(r.uint())
+	s.cached = int64(r.uint())
+	s.reasoning = int64(r.uint())
+	s.cost = int64(r.uint())
+	s.latencyMS = int64(r.uint())
 }
 
 // histogram reads one into h, or past it when h is nil.
