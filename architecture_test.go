@@ -24,7 +24,7 @@ func levels() [][]string {
 		0: {"models"},
 		1: {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
-			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated",
+			"internal/sealed", "internal/tokens", "internal/dialect", "internal/mail", "graph/generated",
 		},
 		2: {
 			"internal/ratelimit", "internal/budgets", "internal/events", "internal/providers/upstream", "internal/testdb",

@@ -37,14 +37,16 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 		records, errRecords = d.Usage.Purge(ctx, now.Add(-d.UsageRetention))
 	}
 	responses, errResponses := d.Archive.Purge(ctx, now)
+	expired, errExpired := d.Accounts.PurgeExpired(ctx, now)
 	errLeases := purgeLeases(ctx, db, now)
-	if recovered+keys+records+responses > 0 {
+	if recovered+keys+records+responses+expired > 0 {
 		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
-			Int("deleted_usage_records", records).Int("deleted_responses", responses).Msg("housekeeping")
+			Int("deleted_usage_records", records).Int("deleted_responses", responses).
+			Int("deleted_sessions_and_tokens", expired).Msg("housekeeping")
 	}
 	return errors.Join(
 		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
-		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases))
+		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases), wrap("delete expired sessions", errExpired))
 }
 
 // purgeLeases deletes the leases of slots that are long over.

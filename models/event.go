@@ -13,6 +13,7 @@ type EventType string
 // The event types.
 const (
 	EventChannelHealthChanged EventType = "channel.health_changed" // for admins alone
+	EventUserRegistered       EventType = "user.registered"        // for admins alone
 )
 
 // Event is something that happened, written down in the transaction that made

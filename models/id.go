@@ -25,6 +25,8 @@ const (
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
+	SessionPrefix    = "ses_"
+	InvitationPrefix = "inv_"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// Viewer is who makes a request: a user, through one of their API keys. Every
+// Viewer is who makes a request: a user, through one of their API keys or in a
+// session. Every
 // domain method that serves a user takes it as its second parameter.
 type Viewer struct {
 	UserID        string
 	Role          Role
 	Tier          Tier
-	KeyID         string
+	KeyID         string // empty in a session
+	SessionID     string // empty for an API key
 	Scopes        []Scope
 	AllowedModels []string      // empty: all
 	AllowedCIDRs  []string      // empty: from anywhere
@@ -54,6 +56,7 @@ type contextKey int
 const (
 	viewerKey contextKey = iota
 	requestIDKey
+	clientKey
 )
 
 // WithViewer puts the viewer into a request's context. Only the faces read it

@@ -34,7 +34,9 @@ func TestEveryRouteIsASchemaField(t *testing.T) {
 		if def == nil || def.Fields.ForName(name) == nil {
 			t.Errorf("%s %s maps onto %s, which the schema lacks", r.method, r.pattern, r.field)
 		}
-		if reads := typ == "Query"; reads != (r.method == http.MethodGet) {
+		// Browsers are sent from site to site by GET alone.
+		visit := strings.HasPrefix(r.pattern, "/v1/auth/oidc/")
+		if reads := typ == "Query"; reads != (r.method == http.MethodGet) && !visit {
 			t.Errorf("%s %s maps onto %s", r.method, r.pattern, r.field)
 		}
 		if !strings.HasPrefix(r.pattern, "/v1/") || strings.HasSuffix(r.pattern, "/") {

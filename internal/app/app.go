@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -81,6 +82,7 @@ func (a *App) wire(ctx context.Context) error {
 	if !rds.Embedded {
 		limiter = ratelimit.NewRedis(rds.Client, a.log)
 	}
+	a.accounts.LimitWith(limiter)
 	reg, err := a.registry(rds)
 	if err != nil {
 		return err
@@ -101,6 +103,7 @@ func (a *App) wire(ctx context.Context) error {
 	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
+		HTTPS:           strings.HasPrefix(a.cfg.publicURL(), "https://"),
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
@@ -114,11 +117,10 @@ func (a *App) wire(ctx context.Context) error {
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
+	api := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
-		server.Mount{
-			Pattern: "/v1/", WriteError: rest.WriteError,
-			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
-		},
+		server.Mount{Pattern: "/v1/", WriteError: rest.WriteError, Handler: api},
+		server.Mount{Pattern: "/v1/auth/", WriteError: rest.WriteError, Handler: api, Anonymous: true}, // where people sign in
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 

@@ -39,6 +39,7 @@ type Mount struct {
 type Config struct {
 	Addr            string         // for the log; Serve takes the listener
 	CORSOrigins     []string       // origins that browsers may call from; empty: any
+	HTTPS           bool           // browsers come by https:// alone, whatever arrives here
 	TrustedProxies  []netip.Prefix // peers whose X-Forwarded-For counts; empty: none
 	DrainDelay      time.Duration  // how long new requests are still taken, and answered with 503, once the end is near; default 0
 	ShutdownTimeout time.Duration  // how long running requests may take to finish at the end; default 30 s
@@ -140,6 +141,7 @@ func (s *Server) serveMount(w http.ResponseWriter, r *http.Request, x *exchange)
 		x.userID, x.keyID = v.UserID, v.KeyID
 		r = r.WithContext(models.WithViewer(r.Context(), v))
 	}
+	r = s.withClient(w, r, x, v)
 	x.request = r // the face's own router leaves its pattern on it
 	x.mount.Handler.ServeHTTP(w, r)
 }
