@@ -105,7 +105,7 @@ func TestUnknownPathsAndMethodsGetTheEnvelope(t *testing.T) {
 		{"POST", "/v1/models/a/b", 405, "method_not_allowed", "GET, HEAD"},
 		{"PUT", "/v1/api-keys/key_1", 405, "method_not_allowed", "GET, HEAD, PATCH, DELETE"},
 		{"GET", "/v1/api-keys/key_1/rotate", 405, "method_not_allowed", "POST"},
-		{"BREW", "/v1/users/me", 405, "method_not_allowed", "GET, HEAD, PATCH"},
+		{"BREW", "/v1/users/me", 405, "method_not_allowed", "GET, HEAD, PATCH, DELETE"},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
