@@ -40,7 +40,7 @@ type CreateInvitationInput struct {
 // Validate checks the input at the time now and fills in defaults.
 func (in *CreateInvitationInput) Validate(now time.Time) error {
 	if in.Email != nil {
-		if err := canonEmail("email", in.Email); err != nil {
+		if err := canonEmail(in.Email); err != nil {
 			return err
 		}
 	}
@@ -50,10 +50,10 @@ func (in *CreateInvitationInput) Validate(now time.Time) error {
 	if in.Tier == "" {
 		in.Tier = TierFree
 	}
-	if err := in.Role.validate("role"); err != nil {
+	if err := in.Role.validate(); err != nil {
 		return err
 	}
-	if err := in.Tier.validate("tier"); err != nil {
+	if err := in.Tier.validate(); err != nil {
 		return err
 	}
 	if in.ExpiresAt == nil {

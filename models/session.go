@@ -122,7 +122,7 @@ type SignUpInput struct {
 
 // Validate checks the input, and makes the address canonical.
 func (in *SignUpInput) Validate() error {
-	if err := canonEmail("email", &in.Email); err != nil {
+	if err := canonEmail(&in.Email); err != nil {
 		return err
 	}
 	if err := ValidPassword("password", in.Password, in.Email); err != nil {
@@ -144,7 +144,7 @@ type SignInInput struct {
 
 // Validate checks the input, and makes the address canonical.
 func (in *SignInInput) Validate() error {
-	if err := canonEmail("email", &in.Email); err != nil {
+	if err := canonEmail(&in.Email); err != nil {
 		return err
 	}
 	return presentPassword("password", in.Password)
@@ -236,7 +236,7 @@ type EmailInput struct {
 }
 
 // Validate checks the input, and makes the address canonical.
-func (in *EmailInput) Validate() error { return canonEmail("email", &in.Email) }
+func (in *EmailInput) Validate() error { return canonEmail(&in.Email) }
 
 // RequestedPayload answers requests for an e-mail.
 type RequestedPayload struct {

@@ -79,28 +79,28 @@ type UsageSummary struct {
 	CostThisMonth   Money `json:"cost_this_month"`
 }
 
-func (t Tier) validate(param string) error {
+func (t Tier) validate() error {
 	switch t {
 	case TierFree, TierPro, TierEnterprise:
 		return nil
 	}
-	return Invalid(param, "'%s' must be one of free, pro, enterprise.", param)
+	return Invalid("tier", "'tier' must be one of free, pro, enterprise.")
 }
 
-func (r Role) validate(param string) error {
+func (r Role) validate() error {
 	switch r {
 	case RoleUser, RoleAdmin:
 		return nil
 	}
-	return Invalid(param, "'%s' must be one of user, admin.", param)
+	return Invalid("role", "'role' must be one of user, admin.")
 }
 
-func (s UserStatus) validate(param string) error {
+func (s UserStatus) validate() error {
 	switch s {
 	case UserActive, UserSuspended:
 		return nil
 	}
-	return Invalid(param, "'%s' must be one of active, suspended.", param)
+	return Invalid("status", "'status' must be one of active, suspended.")
 }
 
 // Quota is the narrowest bound of what an account may still spend: its balance,

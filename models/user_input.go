@@ -22,7 +22,8 @@ const (
 func CanonEmail(address string) string { return strings.ToLower(address) }
 
 // canonEmail checks a plain address and makes it canonical.
-func canonEmail(param string, address *string) error {
+func canonEmail(address *string) error {
+	const param = "email"
 	if *address == "" {
 		return Missing(param)
 	}
@@ -53,13 +54,13 @@ func (in *CreateUserInput) Validate() error {
 	if in.Tier == "" {
 		in.Tier = TierFree
 	}
-	if err := canonEmail("email", &in.Email); err != nil {
+	if err := canonEmail(&in.Email); err != nil {
 		return err
 	}
-	if err := in.Role.validate("role"); err != nil {
+	if err := in.Role.validate(); err != nil {
 		return err
 	}
-	if err := in.Tier.validate("tier"); err != nil {
+	if err := in.Tier.validate(); err != nil {
 		return err
 	}
 	if err := validNames("groups", in.Groups, maxTags, 64); err != nil {
@@ -92,7 +93,7 @@ type UpdateUserInput struct {
 // Validate checks the input, and makes the address canonical.
 func (in *UpdateUserInput) Validate() error {
 	if v, ok := in.Email.ValueOK(); ok {
-		if err := given("email", v, func(s *string) error { return canonEmail("email", s) }); err != nil {
+		if err := given("email", v, func(s *string) error { return canonEmail(s) }); err != nil {
 			return err
 		}
 	}
@@ -102,17 +103,17 @@ func (in *UpdateUserInput) Validate() error {
 		}
 	}
 	if v, ok := in.Role.ValueOK(); ok {
-		if err := given("role", v, func(r *Role) error { return r.validate("role") }); err != nil {
+		if err := given("role", v, func(r *Role) error { return r.validate() }); err != nil {
 			return err
 		}
 	}
 	if v, ok := in.Tier.ValueOK(); ok {
-		if err := given("tier", v, func(t *Tier) error { return t.validate("tier") }); err != nil {
+		if err := given("tier", v, func(t *Tier) error { return t.validate() }); err != nil {
 			return err
 		}
 	}
 	if v, ok := in.Status.ValueOK(); ok {
-		if err := given("status", v, func(s *UserStatus) error { return s.validate("status") }); err != nil {
+		if err := given("status", v, func(s *UserStatus) error { return s.validate() }); err != nil {
 			return err
 		}
 	}
@@ -168,7 +169,7 @@ func (in *UpdateViewerInput) Validate() error {
 		}
 	}
 	if v, ok := in.Email.ValueOK(); ok {
-		if err := given("email", v, func(s *string) error { return canonEmail("email", s) }); err != nil {
+		if err := given("email", v, func(s *string) error { return canonEmail(s) }); err != nil {
 			return err
 		}
 	}
@@ -265,17 +266,17 @@ func (f *UserFilter) Validate() error {
 		}
 	}
 	if f.Role != nil {
-		if err := f.Role.validate("role"); err != nil {
+		if err := f.Role.validate(); err != nil {
 			return err
 		}
 	}
 	if f.Tier != nil {
-		if err := f.Tier.validate("tier"); err != nil {
+		if err := f.Tier.validate(); err != nil {
 			return err
 		}
 	}
 	if f.Status != nil {
-		return f.Status.validate("status")
+		return f.Status.validate()
 	}
 	return nil
 }

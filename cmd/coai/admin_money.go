@@ -66,11 +66,11 @@ changes what the flags name first. 'none' takes a budget away.`,
 
 func showBudgets(cmd *cobra.Command, budgets []*models.Budget, balance *models.Money) error {
 	views := make([]budgetView, len(budgets))
-	rows := make([][]string, len(budgets))
+	var rows [][]string
 	for i, b := range budgets {
 		v := budgetView{b.Period, b.LimitMoney(), b.SpentMoney(), b.HeldMoney(), stamp(b.ResetsAt())}
 		views[i] = v
-		rows[i] = []string{string(b.Period), dollars(v.Limit), dollars(v.Spent), dollars(v.Held), orDash(v.ResetsAt)}
+		rows = append(rows, []string{string(b.Period), dollars(v.Limit), dollars(v.Spent), dollars(v.Held), orDash(v.ResetsAt)})
 	}
 	if balance != nil {
 		rows = append(rows, []string{"balance", dollars(*balance), "-", "-", "-"})

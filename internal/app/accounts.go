@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -50,6 +53,9 @@ func (c *core) issuer() (*accounts.OIDC, error) {
 	if c.cfg.OIDCIssuer == "" {
 		return nil, nil //nolint:nilnil // none
 	}
+	if c.cfg.OIDCClientID == "" {
+		return nil, errors.New("COAI_OIDC_ISSUER needs COAI_OIDC_CLIENT_ID")
+	}
 	policy, err := safehttp.ParsePolicy(c.cfg.AllowPrivateNetworks, true)
 	if err != nil {
 		return nil, fmt.Errorf("read COAI_ALLOW_PRIVATE_NETWORKS: %w", err)
@@ -68,5 +74,9 @@ func (c *Config) publicURL() string {
 	if c.PublicURL != "" {
 		return strings.TrimSuffix(c.PublicURL, "/")
 	}
-	return "http://" + c.Addr
+	host, port, err := net.SplitHostPort(c.Addr)
+	if addr, bad := netip.ParseAddr(host); err == nil && (host == "" || bad == nil && addr.IsUnspecified()) {
+		host = "localhost" // nobody goes to all addresses
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }

@@ -185,16 +185,30 @@ func TestCookiesAreOfOneOrigin(t *testing.T) {
 	if res := b.Do("GET", "/v1/users/me", coaitest.AdminKey, nil, "Sec-Fetch-Site", "cross-site"); res.Status != http.StatusOK {
 		t.Errorf("a key from elsewhere: %d", res.Status)
 	}
-	if dial(t, b, "https://evil.example") == nil {
+	if c, err := dial(t, b, "https://evil.example"); err == nil {
+		_ = c.CloseNow()
 		t.Error("another site opens a websocket")
 	}
-	if err := dial(t, b, p.URL); err != nil {
-		t.Errorf("the own page opens no websocket: %v", err)
+	c, err := dial(t, b, p.URL)
+	if err != nil {
+		t.Fatalf("the own page opens no websocket: %v", err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	// It ends with the session.
+	if res := b.Do("POST", "/v1/auth/sign-out", "", nil); res.Status != http.StatusOK {
+		t.Fatalf("sign out: %d %s", res.Status, res.Body)
+	}
+	ask := `{"type":"subscribe","id":"1","payload":{"query":"{ viewer { email } }"}}`
+	if err := c.Write(t.Context(), websocket.MessageText, []byte(ask)); err != nil {
+		t.Fatal(err)
+	}
+	if _, text, err := c.Read(t.Context()); websocket.CloseStatus(err) != 4403 {
+		t.Errorf("after signing out: %s, %v", text, err)
 	}
 }
 
 // dial opens a websocket as a page of the origin, and signs in by the cookie.
-func dial(t *testing.T, b *coaitest.Product, origin string) error {
+func dial(t *testing.T, b *coaitest.Product, origin string) (*websocket.Conn, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -205,17 +219,16 @@ func dial(t *testing.T, b *coaitest.Product, origin string) error {
 		defer func() { _ = res.Body.Close() }()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = c.CloseNow() }()
 	if err := c.Write(ctx, websocket.MessageText, []byte(`{"type":"connection_init"}`)); err != nil {
-		return err
+		return nil, err
 	}
 	_, text, err := c.Read(ctx)
 	if err == nil && !strings.Contains(string(text), "connection_ack") {
 		t.Errorf("the answer is %s", text)
 	}
-	return err
+	return c, err
 }
 
 // Where people come over TLS the cookie has the prefix that binds it to the host,

@@ -57,7 +57,7 @@ func (j jar) value(name string) string {
 
 // set replaces the cookie; an empty value takes it away.
 func (j jar) set(name, value string, until time.Time) {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // without Secure to this machine alone: see jar
 		Name: j.name(name), Value: value, Path: "/", Secure: j.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Expires: until, MaxAge: int(time.Until(until) / time.Second),
 	}
