@@ -54,6 +54,7 @@ func (w *world) enter(email string) *browser {
 
 // What a sign-in costs says nothing about the account: one hash always.
 func TestSignInTakesOneHash(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
 		w.person("a@example.com")
 		w.user("keyless@example.com")
@@ -145,6 +146,7 @@ func TestSignInIsLimited(t *testing.T) {
 }
 
 func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
 		w.person("a@example.com")
 		code := func(s *accounts.Service, token string) string {
@@ -193,6 +195,7 @@ func TestSessionsEnd(t *testing.T) {
 
 // What ends sessions in one process does so within a second in others.
 func TestSessionsEndElsewhere(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
 		u := w.person("a@example.com")
 		there := w.another(accounts.Config{CacheTTL: time.Hour})
@@ -236,6 +239,7 @@ func TestSessionsEndElsewhere(t *testing.T) {
 }
 
 func TestHashesAreMadeAnewAtAnotherCost(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
 		u := w.person("a@example.com")
 		row := func() *models.User {
