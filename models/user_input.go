@@ -93,7 +93,7 @@ type UpdateUserInput struct {
 // Validate checks the input, and makes the address canonical.
 func (in *UpdateUserInput) Validate() error {
 	if v, ok := in.Email.ValueOK(); ok {
-		if err := given("email", v, func(s *string) error { return canonEmail(s) }); err != nil {
+		if err := given("email", v, canonEmail); err != nil {
 			return err
 		}
 	}
@@ -169,7 +169,7 @@ func (in *UpdateViewerInput) Validate() error {
 		}
 	}
 	if v, ok := in.Email.ValueOK(); ok {
-		if err := given("email", v, func(s *string) error { return canonEmail(s) }); err != nil {
+		if err := given("email", v, canonEmail); err != nil {
 			return err
 		}
 	}
