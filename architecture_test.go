@@ -24,7 +24,7 @@ func levels() [][]string {
 		0: {"models"},
 		1: {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp", "internal/http1",
-			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated", "web",
+			"internal/sealed", "internal/tokens", "internal/dialect", "internal/mail", "graph/generated", "web",
 		},
 		2: {
 			"internal/ratelimit", "internal/audit", "internal/budgets", "internal/events", "internal/idempotency", "internal/providers/upstream", "internal/testdb",

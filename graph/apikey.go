@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"time"
 
 	"github.com/coaidev/coai/models"
 )
@@ -16,6 +17,22 @@ func (r query) APIKeys(
 
 func (r query) APIKey(ctx context.Context, id string) (*models.APIKey, error) {
 	return r.accounts.APIKey(ctx, viewer(ctx), id)
+}
+
+func (r apiKey) Usage(ctx context.Context, k *models.APIKey) (*models.APIKeyUsage, error) {
+	return usageOf(k, func(ids []string) (map[string]*models.APIKeyUsage, error) {
+		return r.usage.KeySummaries(ctx, k.UserID, ids, time.Now())
+	})
+}
+
+// usageOf sums the usage up for all keys that were listed together.
+func usageOf(k *models.APIKey, load func(ids []string) (map[string]*models.APIKeyUsage, error)) (*models.APIKeyUsage, error) {
+	batch := k.Batch
+	if batch == nil {
+		batch = &models.APIKeyBatch{IDs: []string{k.ID}}
+	}
+	by, err := batch.Usage(load)
+	return by[k.ID], err
 }
 
 func (r mutation) CreateAPIKey(ctx context.Context, in models.CreateAPIKeyInput) (*models.CreateAPIKeyPayload, error) {

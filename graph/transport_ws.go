@@ -209,9 +209,24 @@ func (s *socket) initialise(m *message) {
 // Without a key the server in front knows the viewer by other means.
 func (s *socket) authenticate() error {
 	if s.secret == "" {
-		return nil
+		return s.renewSession()
 	}
 	v, err := s.h.gate.authenticate(s.ctx, s.secret, s.from)
+	if err != nil {
+		return err
+	}
+	s.viewer.Store(v)
+	return nil
+}
+
+// renewSession checks the session of the upgrade's cookie again. Without one
+// somebody else answers for the viewer.
+func (s *socket) renewSession() error {
+	renew := models.ClientFrom(s.ctx).Renew
+	if renew == nil {
+		return nil
+	}
+	v, err := renew(s.ctx)
 	if err != nil {
 		return err
 	}

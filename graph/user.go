@@ -19,6 +19,25 @@ func (r mutation) UpdateUser(ctx context.Context, id string, in models.UpdateUse
 	return settle(r.accounts.UpdateUser(ctx, viewer(ctx), id, in))
 }
 
+func (r query) Users(
+	ctx context.Context, first *int, after *string, last *int, before *string, orderBy *models.UserOrder, filter *models.UserFilter,
+) (*models.UserConnection, error) {
+	page := models.PageArgs{First: first, After: after, Last: last, Before: before}
+	return r.accounts.Users(ctx, viewer(ctx), page, orderBy, filter)
+}
+
+func (r mutation) CreateUser(ctx context.Context, in models.CreateUserInput) (*models.CreateUserPayload, error) {
+	return settle(r.accounts.CreateUser(ctx, viewer(ctx), in))
+}
+
+func (r mutation) DeleteUser(ctx context.Context, id string) (*models.DeleteUserPayload, error) {
+	return settle(r.accounts.DeleteUser(ctx, viewer(ctx), id))
+}
+
+func (r user) Quota(ctx context.Context, u *models.User) (*models.Quota, error) {
+	return r.accounts.Quota(ctx, u)
+}
+
 func (r user) Usage(ctx context.Context, u *models.User) (*models.UsageSummary, error) {
 	return r.usage.Summary(ctx, u.ID, time.Now())
 }

@@ -84,7 +84,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) user(email string) (v *models.Viewer, secret string) {
 	w.t.Helper()
 	ctx, acc := w.t.Context(), w.resolver.accounts
-	u, err := acc.CreateUser(ctx, models.CreateUserInput{Email: email})
+	u, err := acc.MakeUser(ctx, models.CreateUserInput{Email: email})
 	if err != nil {
 		w.t.Fatal(err)
 	}

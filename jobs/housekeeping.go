@@ -60,20 +60,22 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 		entries, errEntries = d.Audit.Purge(ctx, now.Add(-d.AuditRetention))
 	}
 	responses, errResponses := d.Archive.Purge(ctx, now)
+	expired, errExpired := d.Accounts.PurgeExpired(ctx, now)
 	var errAnswers error
 	if d.Idempotency != nil {
 		_, errAnswers = d.Idempotency.Purge(ctx, now)
 	}
 	errLeases := purgeLeases(ctx, db, now)
-	if recovered+keys+records+responses+entries > 0 {
+	if recovered+keys+records+responses+entries+expired > 0 {
 		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
 			Int("deleted_usage_records", records).Int("deleted_responses", responses).
-			Int("deleted_audit_entries", entries).Msg("housekeeping")
+			Int("deleted_audit_entries", entries).Int("deleted_sessions_and_tokens", expired).Msg("housekeeping")
 	}
 	return errors.Join(
 		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
 		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases),
-		wrap("delete old entries of the audit log", errEntries), wrap("delete answers that are kept no longer", errAnswers))
+		wrap("delete old entries of the audit log", errEntries), wrap("delete answers that are kept no longer", errAnswers),
+		wrap("delete expired sessions", errExpired))
 }
 
 // purgeLeases deletes the leases of slots that are long over.

@@ -27,7 +27,7 @@ func TestHousekeeping(t *testing.T) {
 			}
 		}()
 		acc := accounts.New(db, accounts.Config{})
-		user, err := acc.CreateUser(ctx, models.CreateUserInput{Email: "ada@example.com"})
+		user, err := acc.MakeUser(ctx, models.CreateUserInput{Email: "ada@example.com"})
 		if err != nil {
 			t.Fatal(err)
 		}

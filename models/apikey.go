@@ -69,6 +69,10 @@ type APIKey struct {
 	// After a rotation the old secret stays valid until PreviousExpiresAt.
 	PreviousHash      []byte     `bun:"previous_hash" json:"-"`
 	PreviousExpiresAt *time.Time `bun:"previous_expires_at" json:"-"`
+
+	// Batch has the keys of the page that this one was listed in; nil for one that
+	// was found alone.
+	Batch *APIKeyBatch `bun:"-" json:"-"`
 }
 
 // IsNode makes APIKey a Relay node.

@@ -60,6 +60,13 @@ const (
 	CodeInvalidAPIKey        = "invalid_api_key"
 	CodeExpiredAPIKey        = "expired_api_key"
 	CodeRevokedAPIKey        = "revoked_api_key"
+	CodeInvalidCredentials   = "invalid_credentials" // a wrong address or password
+	CodeInvalidSession       = "invalid_session"
+	CodeExpiredSession       = "expired_session"
+	CodeInvalidToken         = "invalid_token" // one that was sent by e-mail
+	CodeSignUpClosed         = "sign_up_closed"
+	CodeSignInRefused        = "sign_in_refused" // by the OpenID issuer, or by what it says
+	CodeCrossOrigin          = "cross_origin_request"
 	CodeInsufficientScope    = "insufficient_scope"
 	CodeModelNotAllowed      = "model_not_allowed"
 	CodeIPNotAllowed         = "ip_not_allowed"

@@ -15,6 +15,7 @@ const (
 	EventChannelHealthChanged EventType = "channel.health_changed" // for admins alone
 	EventPaymentSucceeded     EventType = "payment.succeeded"
 	EventPaymentFailed        EventType = "payment.failed"
+	EventUserRegistered       EventType = "user.registered" // for admins alone
 )
 
 // Event is something that happened, written down in the transaction that made

@@ -25,6 +25,8 @@ const (
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
 	AuditPrefix      = "aud_"
+	SessionPrefix    = "ses_"
+	InvitationPrefix = "inv_"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

@@ -14,6 +14,18 @@ type (
 	ChannelConnection = Connection[Channel]
 	// ChannelEdge is a channel in a page.
 	ChannelEdge = Edge[Channel]
+	// UserConnection is a page of users.
+	UserConnection = Connection[User]
+	// UserEdge is a user in a page.
+	UserEdge = Edge[User]
+	// SessionConnection is a page of sessions.
+	SessionConnection = Connection[Session]
+	// SessionEdge is a session in a page.
+	SessionEdge = Edge[Session]
+	// InvitationConnection is a page of invitations.
+	InvitationConnection = Connection[Invitation]
+	// InvitationEdge is an invitation in a page.
+	InvitationEdge = Edge[Invitation]
 )
 
 // APIKeyFilter narrows a list of API keys.

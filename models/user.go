@@ -1,12 +1,8 @@
 package models
 
 import (
-	"net/mail"
-	"net/url"
-	"strings"
 	"time"
 
-	"github.com/99designs/gqlgen/graphql"
 	"github.com/uptrace/bun"
 )
 
@@ -55,7 +51,23 @@ type User struct {
 	Groups    []string   `bun:"user_groups,type:jsonb" json:"groups"` // opens the channels that are for one of them alone
 	CreatedAt time.Time  `bun:"created_at" json:"-"`
 	UpdatedAt time.Time  `bun:"updated_at" json:"-"`
+
+	// PendingEmail takes the place of Email once its owner has verified it.
+	PendingEmail    *string    `bun:"pending_email" json:"pending_email"`
+	EmailVerifiedAt *time.Time `bun:"email_verified_at" json:"-"`
+	Preferences     JSON       `bun:"preferences,type:jsonb" json:"preferences"` // an object, for the user's programs
+	PasswordHash    *string    `bun:"password_hash" json:"-"`                    // argon2id in PHC form; nil: no sign-in by password
+	// DeletedAt is when the account was deleted. Its row stays, without the person,
+	// for the records that name it; whoever keeps more of the account's finds by
+	// this what is to go too.
+	DeletedAt *time.Time `bun:"deleted_at" json:"-"`
 }
+
+// EmailVerified says whether the owner of the address has shown to be the user.
+func (u *User) EmailVerified() bool { return u.EmailVerifiedAt != nil }
+
+// HasPassword says whether the user can sign in by a password.
+func (u *User) HasPassword() bool { return u.PasswordHash != nil }
 
 // IsNode makes User a Relay node.
 func (User) IsNode() {}
@@ -67,56 +79,6 @@ type UsageSummary struct {
 	CostThisMonth   Money `json:"cost_this_month"`
 }
 
-// CreateUserInput makes an account.
-type CreateUserInput struct {
-	Email  string   `json:"email"`
-	Name   string   `json:"name"`
-	Role   Role     `json:"role"` // default [RoleUser]
-	Tier   Tier     `json:"tier"` // default [TierFree]
-	Groups []string `json:"groups"`
-}
-
-// Validate checks the input and fills in defaults.
-func (in *CreateUserInput) Validate() error {
-	if in.Role == "" {
-		in.Role = RoleUser
-	}
-	if in.Tier == "" {
-		in.Tier = TierFree
-	}
-	addr, err := mail.ParseAddress(in.Email)
-	if err != nil || addr.Address != in.Email || len(in.Email) > 254 {
-		return Invalid("email", "'email' must be a plain e-mail address of at most 254 characters.")
-	}
-	in.Email = strings.ToLower(in.Email)
-	if in.Role != RoleUser && in.Role != RoleAdmin {
-		return Invalid("role", "'role' must be one of user, admin.")
-	}
-	if err := in.Tier.validate("tier"); err != nil {
-		return err
-	}
-	if err := validNames("groups", in.Groups, maxTags, 64); err != nil {
-		return err
-	}
-	return validName("name", in.Name, 0, 100)
-}
-
-// UpdateUserInput changes an account, for admins. Absent fields stay as they are.
-type UpdateUserInput struct {
-	Groups graphql.Omittable[[]string] `json:"groups,omitzero"`
-}
-
-// Validate checks the input.
-func (in *UpdateUserInput) Validate() error {
-	return validNames("groups", in.Groups.Value(), maxTags, 64)
-}
-
-// UpdateUserPayload answers updateUser.
-type UpdateUserPayload struct {
-	Payload
-	User *User
-}
-
 func (t Tier) validate(param string) error {
 	switch t {
 	case TierFree, TierPro, TierEnterprise:
@@ -125,34 +87,27 @@ func (t Tier) validate(param string) error {
 	return Invalid(param, "'%s' must be one of free, pro, enterprise.", param)
 }
 
-// UpdateViewerInput changes the viewer's own profile. Absent fields stay as
-// they are.
-type UpdateViewerInput struct {
-	Name      graphql.Omittable[*string] `json:"name,omitzero"`
-	AvatarURL graphql.Omittable[*string] `json:"avatar_url,omitzero"`
+func (r Role) validate() error {
+	switch r {
+	case RoleUser, RoleAdmin:
+		return nil
+	}
+	return Invalid("role", "'role' must be one of user, admin.")
 }
 
-// Validate checks the input.
-func (in *UpdateViewerInput) Validate() error {
-	if v, ok := in.Name.ValueOK(); ok {
-		if v == nil {
-			return Invalid("name", "'name' must not be null.")
-		}
-		if err := validName("name", *v, 1, 100); err != nil {
-			return err
-		}
+func (s UserStatus) validate() error {
+	switch s {
+	case UserActive, UserSuspended:
+		return nil
 	}
-	if v, ok := in.AvatarURL.ValueOK(); ok && v != nil {
-		u, err := url.Parse(*v)
-		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || len(*v) > 2048 {
-			return Invalid("avatar_url", "'avatar_url' must be an https URL of at most 2048 characters, or null.")
-		}
-	}
-	return nil
+	return Invalid("status", "'status' must be one of active, suspended.")
 }
 
-// UpdateViewerPayload answers updateViewer.
-type UpdateViewerPayload struct {
-	Payload
-	Viewer *User
+// Quota is the narrowest bound of what an account may still spend: its balance,
+// or the one of its budgets that has the least left.
+type Quota struct {
+	Limit     Money      `json:"limit"`
+	Spent     Money      `json:"spent"`
+	Remaining Money      `json:"remaining"` // what requests that run hold is taken off
+	ResetsAt  *time.Time `json:"resets_at"` // null: never
 }

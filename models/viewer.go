@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Viewer is who makes a request: a user, through one of their API keys. Every
+// Viewer is who makes a request: a user, through one of their API keys or in a
+// session. Every
 // domain method that serves a user takes it as its second parameter.
 type Viewer struct {
 	UserID        string
 	Role          Role
 	Tier          Tier
-	KeyID         string
+	KeyID         string // empty in a session
+	SessionID     string // empty for an API key
 	Scopes        []Scope
 	AllowedModels []string      // empty: all
 	AllowedCIDRs  []string      // empty: from anywhere
@@ -60,6 +62,7 @@ const (
 	viewerKey contextKey = iota
 	requestIDKey
 	addressKey
+	clientKey
 )
 
 // WithViewer puts the viewer into a request's context. Only the faces read it
@@ -93,6 +96,10 @@ func RequestValue(key any, id string, v *Viewer, client netip.Addr) (value any, 
 	}
 	return nil, false
 }
+
+// ClientKey is the key of [WithClient], for a context that makes the client when it is
+// asked for.
+func ClientKey() any { return clientKey }
 
 // RequestIDFrom is the id of the request, empty outside one.
 func RequestIDFrom(ctx context.Context) string {

@@ -44,7 +44,7 @@ func (h *handler) report(r *http.Request, in *models.UsageQuery) (*models.UsageR
 
 func parseUsage(q url.Values) (*models.UsageQuery, error) {
 	in := &models.UsageQuery{
-		StartDate: textParam(q, "start_date"), EndDate: textParam(q, "end_date"), Timezone: textParam(q, "timezone"), Page: textParam(q, "page"),
+		StartDate: stringParam(q, "start_date"), EndDate: stringParam(q, "end_date"), Timezone: stringParam(q, "timezone"), Page: stringParam(q, "page"),
 		Models: listParam(q, "model"), UserIDs: listParam(q, "user_id"), ChannelIDs: listParam(q, "channel_id"), APIKeyIDs: listParam(q, "api_key_id"),
 	}
 	if s := q.Get("granularity"); s != "" {
@@ -68,14 +68,6 @@ func parseUsage(q url.Values) (*models.UsageQuery, error) {
 		in.Limit = &limit
 	}
 	return in, nil
-}
-
-// textParam is a parameter's value; nil: absent or empty.
-func textParam(q url.Values, name string) *string {
-	if s := q.Get(name); s != "" {
-		return &s
-	}
-	return nil
 }
 
 // listParam are all values of a parameter that may be repeated, also as name[],

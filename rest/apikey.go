@@ -27,8 +27,9 @@ func (h *handler) listAPIKeys(w http.ResponseWriter, r *http.Request) error {
 	var failed error
 	view := func(k *models.APIKey) any {
 		budgets, err := h.resolver.ApiKey().Budgets(r.Context(), k)
-		failed = errors.Join(failed, err)
-		return viewAPIKey(k, nil, budgets)
+		usage, errUsage := h.resolver.ApiKey().Usage(r.Context(), k)
+		failed = errors.Join(failed, err, errUsage)
+		return viewAPIKey(k, nil, budgets, usage)
 	}
 	l, err := viewList(r.Context(), p, page, func(k *models.APIKey) string { return k.ID }, view)
 	if err = errors.Join(err, failed); err != nil {
@@ -43,7 +44,11 @@ func (h *handler) writeAPIKey(w http.ResponseWriter, r *http.Request, k *models.
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, viewAPIKey(k, secret, budgets))
+	usage, err := h.resolver.ApiKey().Usage(r.Context(), k)
+	if err != nil {
+		return err //nolint:wrapcheck // as above
+	}
+	return writeJSON(w, viewAPIKey(k, secret, budgets, usage))
 }
 
 func boolParam(q url.Values, name string) (*bool, error) {

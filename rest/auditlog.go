@@ -25,8 +25,8 @@ func (h *handler) listAuditLogs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	filter := &models.AuditFilter{
-		ActorID: textParam(q, "actor_id"), Action: textParam(q, "action"),
-		TargetType: textParam(q, "target_type"), TargetID: textParam(q, "target_id"),
+		ActorID: stringParam(q, "actor_id"), Action: stringParam(q, "action"),
+		TargetType: stringParam(q, "target_type"), TargetID: stringParam(q, "target_id"),
 	}
 	if filter.Since, err = momentParam(q, "since"); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 
 // channelFilter reads the parameters that narrow the list of channels.
 func channelFilter(q url.Values) *models.ChannelFilter {
-	f := &models.ChannelFilter{Model: textParam(q, "model"), Tag: textParam(q, "tag"), Group: textParam(q, "group"), Q: textParam(q, "q")}
+	f := &models.ChannelFilter{Model: stringParam(q, "model"), Tag: stringParam(q, "tag"), Group: stringParam(q, "group"), Q: stringParam(q, "q")}
 	if t := q.Get("type"); t != "" {
 		f.Type = (*models.ChannelType)(&t)
 	}

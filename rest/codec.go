@@ -27,6 +27,7 @@ var unmarshalers = json.JoinUnmarshalers( //nolint:gochecknoglobals // a constan
 	omittable[*string](), omittable[*int](), omittable[*time.Time](),
 	omittable[[]string](), omittable[[]models.Scope](),
 	omittable[*models.Nanos](), omittable[models.StringMap](), omittable[*models.ChannelStatus](),
+	omittable[models.JSON](), omittable[*models.Role](), omittable[*models.Tier](), omittable[*models.UserStatus](),
 	omittable[*models.ChannelLimits](), omittable[*models.ChannelSettings](),
 )
 
@@ -85,6 +86,9 @@ func decodeRaw(dec *jsontext.Decoder, j *models.JSON) error {
 	return nil
 }
 
+// lastSecond ends the year 9999, the last that RFC 3339 can write.
+const lastSecond = 253402300799
+
 // decodeTime reads Unix seconds or RFC 3339.
 func decodeTime(dec *jsontext.Decoder, t *time.Time) error {
 	const expected = "a time in Unix seconds, or in RFC 3339 such as \"2026-01-31T12:00:00Z\""
@@ -94,10 +98,8 @@ func decodeTime(dec *jsontext.Decoder, t *time.Time) error {
 		if err != nil {
 			return err //nolint:wrapcheck // as above
 		}
-		// The year 9999 is the last that RFC 3339 can write.
-		const last = 253402300799
 		f, err := strconv.ParseFloat(tok.String(), 64)
-		if err != nil || f != math.Trunc(f) || f < 0 || f > last {
+		if err != nil || f != math.Trunc(f) || f < 0 || f > lastSecond {
 			return &typeError{expected: expected, got: clip(tok.String(), 40)}
 		}
 		*t = time.Unix(int64(f), 0).UTC()

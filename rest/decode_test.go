@@ -204,10 +204,13 @@ func TestPatchTellsAbsentFromNull(t *testing.T) {
 
 // TestEveryOmittableHasADecoder: without one a mistake inside it has no path.
 func TestEveryOmittableHasADecoder(t *testing.T) {
-	for _, in := range []any{models.UpdateAPIKeyInput{}, models.UpdateChannelInput{}, models.UpdateViewerInput{}} {
+	for _, in := range []any{models.UpdateAPIKeyInput{}, models.UpdateChannelInput{}, models.UpdateViewerInput{}, models.UpdateUserInput{}} {
 		typ := reflect.TypeOf(in)
 		for i := range typ.NumField() {
 			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name == "preferences" {
+				continue // any JSON: Validate looks at it
+			}
 			// No field takes an array of arrays; a field without a decoder of ours
 			// answers with the words of encoding/json.
 			target := reflect.New(typ)

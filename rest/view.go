@@ -73,12 +73,15 @@ type apiKeyView struct {
 	PreviousExpiresAt *time.Time `json:"previous_expires_at"`
 	Secret            *string    `json:"secret,omitzero"` // when it is made or rotated
 	Budgets           []any      `json:"budgets"`
+
+	Usage *models.APIKeyUsage `json:"usage"`
 }
 
-func viewAPIKey(k *models.APIKey, secret *string, budgets []*models.Budget) any {
+func viewAPIKey(k *models.APIKey, secret *string, budgets []*models.Budget, usage *models.APIKeyUsage) any {
 	return &apiKeyView{
 		Object: "api_key", APIKey: k, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: k.LastUsedAt,
 		RevokedAt: k.RevokedAt, PreviousExpiresAt: k.PreviousExpiresAt, Secret: secret, Budgets: viewBudgets(budgets),
+		Usage: usage,
 	}
 }
 
@@ -138,9 +141,14 @@ type userView struct {
 	CreatedAt time.Time            `json:"created_at"`
 	UpdatedAt time.Time            `json:"updated_at"`
 	Usage     *models.UsageSummary `json:"usage"`
+	Quota     *models.Quota        `json:"quota"` // null: nothing bounds what it spends
 	Limits    limitsView           `json:"limits"`
-	Balance   *models.Money        `json:"balance"` // null: not prepaid
-	Budgets   []any                `json:"budgets"`
+
+	EmailVerified bool `json:"email_verified"`
+	HasPassword   bool `json:"has_password"`
+
+	Balance *models.Money `json:"balance"` // null: not prepaid
+	Budgets []any         `json:"budgets"`
 }
 
 type limitsView struct {

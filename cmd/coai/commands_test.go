@@ -125,6 +125,81 @@ func TestAccountsAndKeys(t *testing.T) {
 	})
 }
 
+func TestAdminOfAccounts(t *testing.T) {
+	backends(t, func(t *testing.T, c *terminal) {
+		const ada = "ada@example.com"
+		type user struct{ ID, Email, Name, Role, Tier, Status string }
+		var u user
+		c.json(&u, "admin", "create-user", "--email", "root@example.com", "--role", "admin")
+		c.json(&u, "admin", "create-user", "--email", ada)
+		c.json(&u, "admin", "update-user", ada, "--name", "Ada", "--tier", "pro", "--role", "admin", "--email", "Ada@new.example")
+		if u.Name != "Ada" || u.Tier != "pro" || u.Role != "admin" || u.Email != "ada@new.example" {
+			t.Errorf("updated to %+v", u)
+		}
+		c.json(&u, "admin", "update-user", "ADA@new.example", "--email", ada)
+		c.refused(exitUsage, "nothing to change", "admin", "update-user", ada)
+		c.refused(exitUsage, "role", "admin", "update-user", ada, "--role", "king")
+		if c.json(&u, "admin", "suspend", ada); u.Status != "suspended" {
+			t.Errorf("suspended to %+v", u)
+		}
+		c.refused(exitFailure, "last active admin", "admin", "suspend", "root@example.com")
+		c.refused(exitFailure, "last active admin", "admin", "delete-user", "root@example.com")
+		var list []user
+		if c.json(&list, "admin", "users", "--status", "suspended", "--q", "ADA", "--role", "admin", "--tier", "pro"); len(list) != 1 || list[0].Email != ada {
+			t.Errorf("users: %+v", list)
+		}
+		c.refused(exitUsage, "tier", "admin", "users", "--tier", "gold")
+		if c.json(&u, "admin", "unsuspend", ada); u.Status != "active" {
+			t.Errorf("unsuspended to %+v", u)
+		}
+
+		lines := strings.Split(strings.TrimSpace(c.ok("admin", "reset-password", ada)), "\n")
+		if made := lines[len(lines)-1]; len(made) < 20 || strings.Contains(made, " ") {
+			t.Errorf("the last line is no password: %q", lines)
+		}
+		c.stdin = "correct horse battery\n"
+		if out := c.ok("admin", "reset-password", ada, "--stdin"); strings.Contains(out, "horse") {
+			t.Errorf("printed %s", out)
+		}
+		c.stdin = "short\n"
+		c.refused(exitUsage, "8 to 256", "admin", "reset-password", ada, "--stdin")
+		c.stdin = ""
+		c.refused(exitUsage, "no password", "admin", "reset-password", ada, "--stdin")
+		c.refused(exitFailure, "nobody@example.com", "admin", "reset-password", "nobody@example.com")
+
+		var money struct {
+			Budgets []struct {
+				Period string
+				Limit  struct{ Value float64 }
+			}
+			Balance *struct{ Value float64 }
+		}
+		if c.json(&money, "admin", "budgets", ada, "--monthly", "50", "--daily", "2.5"); len(money.Budgets) != 2 || money.Balance != nil {
+			t.Errorf("budgets: %+v", money)
+		}
+		if c.json(&money, "admin", "budgets", ada, "--daily", "none"); len(money.Budgets) != 1 || money.Budgets[0].Period != "month" || money.Budgets[0].Limit.Value != 50 {
+			t.Errorf("budgets: %+v", money)
+		}
+		c.refused(exitUsage, "--total", "admin", "budgets", ada, "--total", "much")
+		var entries []struct {
+			Amount, Balance struct{ Value float64 }
+			Note            string
+		}
+		c.ok("admin", "balance", ada, "--add", "25", "--note", "invoice 17")
+		if c.json(&entries, "admin", "balance", ada, "--add=-5"); len(entries) != 2 || entries[0].Amount.Value != -5 || entries[0].Balance.Value != 20 || entries[1].Note != "invoice 17" {
+			t.Errorf("balance: %+v", entries)
+		}
+		c.refused(exitUsage, "--add", "admin", "balance", ada, "--add", "0")
+		if out := c.ok("admin", "budgets", ada); !strings.Contains(out, "balance") || !strings.Contains(out, "$20") {
+			t.Errorf("budgets:\n%s", out)
+		}
+		if out := c.ok("admin", "delete-user", ada); !strings.Contains(out, u.ID) {
+			t.Errorf("deleted: %s", out)
+		}
+		c.refused(exitFailure, ada, "admin", "budgets", ada)
+	})
+}
+
 func TestChannels(t *testing.T) {
 	backends(t, func(t *testing.T, c *terminal) {
 		up := coaitest.NewUpstream(t, coaitest.Whole("OK"))

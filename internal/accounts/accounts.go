@@ -14,6 +14,8 @@ import (
 	"github.com/uptrace/bun"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/coaidev/coai/internal/mail"
+	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -41,6 +43,14 @@ type Config struct {
 	// zero means 5 s. Changes by this process count at once, and those by others
 	// within a second while [Service.Run] runs.
 	CacheTTL time.Duration
+
+	SignUp          models.SignUpMode  // empty: closed
+	SessionIdle     time.Duration      // without a request a session ends; default 7 days
+	SessionLifetime time.Duration      // a session ends at the latest; default 30 days
+	Limiter         *ratelimit.Limiter // of guesses; nil: this process counts for itself
+	Mail            mail.Sender        // nil: nobody is written to
+	PublicURL       string             // where people reach the server, without a final slash; for links
+	OIDC            *OIDC              // nil: no sign-in through an OpenID issuer
 }
 
 // Service keeps accounts. It is safe for concurrent use.
@@ -57,7 +67,12 @@ type Service struct {
 	known, unknown cache
 	loads          singleflight.Group
 	plans          atomic.Pointer[planSnapshot]
-	uses           uses
+	uses           uses // of keys
+	seen           uses // of sessions
+
+	passwords passwords
+	errands   errands
+	issuer    issuer
 }
 
 // New makes the service. It reads nothing yet.
@@ -65,7 +80,19 @@ func New(db *storage.DB, cfg Config) *Service {
 	if cfg.CacheTTL <= 0 {
 		cfg.CacheTTL = defaultCacheTTL
 	}
-	s := &Service{db: db, cfg: cfg, now: time.Now}
+	if cfg.SignUp == "" {
+		cfg.SignUp = models.SignUpClosed
+	}
+	if cfg.SessionIdle <= 0 {
+		cfg.SessionIdle = defaultSessionIdle
+	}
+	if cfg.SessionLifetime <= 0 {
+		cfg.SessionLifetime = defaultSessionLifetime
+	}
+	if cfg.Limiter == nil {
+		cfg.Limiter = ratelimit.NewMemory()
+	}
+	s := &Service{db: db, cfg: cfg, now: time.Now, passwords: newPasswords(), errands: newErrands()}
 	s.known.most, s.unknown.most = maxKnown, maxUnknown
 	if validBootstrapKey(cfg.BootstrapKey) == nil {
 		sum := digest(sha256.Sum256([]byte(cfg.BootstrapKey)))
@@ -74,8 +101,11 @@ func New(db *storage.DB, cfg Config) *Service {
 	return s
 }
 
-// Run forgets cached keys and plans within a second of a change by any process,
-// and writes down when keys were last used: every few seconds, and once more
+// LimitWith replaces [Config.Limiter]. Call it before anybody signs in.
+func (s *Service) LimitWith(l *ratelimit.Limiter) { s.cfg.Limiter = l }
+
+// Run forgets cached keys, sessions and plans within a second of a change by any
+// process, and writes down when keys and sessions were last used: every few seconds, and once more
 // when ctx ends. It returns the error of that last write only.
 func (s *Service) Run(ctx context.Context) error {
 	poll, flush := time.NewTicker(pollEvery), time.NewTicker(flushEvery)
@@ -98,7 +128,7 @@ func (s *Service) Run(ctx context.Context) error {
 			s.sweep()
 		case <-flush.C:
 			if err := s.flushUses(ctx); err != nil && ctx.Err() == nil {
-				log.Warn().Err(err).Msg("the time of the keys' last use was not written; trying again")
+				log.Warn().Err(err).Msg("the time of the last use of keys or sessions was not written; trying again")
 			}
 		case <-ctx.Done():
 			return s.flushUses(context.WithoutCancel(ctx))

@@ -77,7 +77,7 @@ func (w *world) signIn(secret string) *models.Viewer {
 // user makes an account and gives a viewer with all scopes of a user.
 func (w *world) user(email string) *models.Viewer {
 	w.t.Helper()
-	u, err := w.CreateUser(w.t.Context(), models.CreateUserInput{Email: email, Name: "U"})
+	u, err := w.MakeUser(w.t.Context(), models.CreateUserInput{Email: email, Name: "U"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -42,7 +42,15 @@ func (s *Service) APIKeys(ctx context.Context, v *models.Viewer, args models.Pag
 	}
 	list, err := storage.List(ctx, s.db.Read(), page, "id", func(k *models.APIKey) string { return k.ID },
 		func(q *bun.SelectQuery) *bun.SelectQuery { return q.Apply(owned(v), narrow) })
-	return list, wrap("list API keys", err)
+	if err != nil {
+		return nil, wrap("list API keys", err)
+	}
+	batch := new(models.APIKeyBatch)
+	for _, e := range list.Edges {
+		batch.IDs = append(batch.IDs, e.Node.ID)
+		e.Node.Batch = batch
+	}
+	return list, nil
 }
 
 // APIKey is one of the viewer's keys. One that is revoked, or somebody else's,

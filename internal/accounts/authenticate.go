@@ -33,7 +33,7 @@ func (s *Service) Authenticate(ctx context.Context, secret string, from netip.Ad
 		return nil, invalidKey()
 	}
 	now := s.now()
-	cred, err := s.credential(ctx, id, now)
+	cred, err := s.credential(ctx, id, now, s.load)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (c *credential) check(now time.Time, from netip.Addr) error {
 	case c.replaced != nil && !now.Before(*c.replaced):
 		return unauthenticated(models.CodeExpiredAPIKey, "This secret was replaced when the API key was rotated, and its grace period is over.")
 	case c.suspended:
-		return models.Forbidden(models.CodeAccountSuspended, "This account has been suspended.")
+		return suspended()
 	case c.restricted && !within(c.networks, from):
 		return models.Forbidden(models.CodeIPNotAllowed, "This API key may not be used from this address.")
 	}
@@ -86,7 +86,9 @@ func unauthenticated(code, message string) error {
 
 // credential is what the digest stands for, from the cache if it may be. Callers
 // that miss at the same time share one look at the database.
-func (s *Service) credential(ctx context.Context, id digest, now time.Time) (*credential, error) {
+func (s *Service) credential(
+	ctx context.Context, id digest, now time.Time, load func(context.Context, digest) (*credential, error),
+) (*credential, error) {
 	generation := s.generation.Load()
 	if cred := s.known.get(id); cred != nil && cred.fresh(generation, now) {
 		return cred, nil
@@ -101,7 +103,7 @@ func (s *Service) credential(ctx context.Context, id digest, now time.Time) (*cr
 		// The first caller may leave while others wait.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
-		cred, err := s.load(ctx, id)
+		cred, err := load(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -116,11 +118,11 @@ func (s *Service) credential(ctx context.Context, id digest, now time.Time) (*cr
 	select {
 	case r := <-found:
 		if r.Err != nil {
-			return nil, fmt.Errorf("look up API key: %w", r.Err)
+			return nil, fmt.Errorf("look up a credential: %w", r.Err)
 		}
 		return r.Val.(*credential), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("look up API key: %w", ctx.Err())
+		return nil, fmt.Errorf("look up a credential: %w", ctx.Err())
 	}
 }
 

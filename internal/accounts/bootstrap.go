@@ -93,7 +93,7 @@ func (s *Service) newAdmin() *models.User {
 }
 
 func anyUser(ctx context.Context, db bun.IDB) (bool, error) {
-	some, err := db.NewSelect().Model((*models.User)(nil)).Exists(ctx)
+	some, err := db.NewSelect().Model((*models.User)(nil)).Where("u.deleted_at IS NULL").Exists(ctx)
 	return some, wrap("look for users", err)
 }
 

@@ -9,8 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/coaidev/coai/internal/audit"
-	"github.com/coaidev/coai/internal/storage"
+	"github.com/coaidev/coai/internal/mail"
 	"github.com/coaidev/coai/models"
 )
 
@@ -41,7 +40,7 @@ func (s *Service) user(ctx context.Context, db bun.IDB, id string) (*models.User
 		return nil, models.NotFound("user", id)
 	}
 	u := new(models.User)
-	err := db.NewSelect().Model(u).Where("u.id = ?", id).Scan(ctx)
+	err := db.NewSelect().Model(u).Where("u.id = ?", id).Where("u.deleted_at IS NULL").Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, models.NotFound("user", id)
 	}
@@ -51,7 +50,10 @@ func (s *Service) user(ctx context.Context, db bun.IDB, id string) (*models.User
 	return u, nil
 }
 
-// UpdateViewer changes the viewer's profile. Scope: profile.
+// UpdateViewer changes the viewer's profile. A new address has to be verified
+// before it counts; as whoever has it can set a new password, the change needs the
+// present one, or, in an account without a password, all that the account itself
+// may do. Scope: profile.
 func (s *Service) UpdateViewer(ctx context.Context, v *models.Viewer, in models.UpdateViewerInput) (*models.UpdateViewerPayload, error) {
 	p := new(models.UpdateViewerPayload)
 	u, err := s.updateViewer(ctx, v, in)
@@ -72,7 +74,11 @@ func (s *Service) updateViewer(ctx context.Context, v *models.Viewer, in models.
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
-	return u, s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
+	if err := s.mayMove(ctx, v, &in); err != nil {
+		return nil, err
+	}
+	var write string
+	err = s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if u, err = s.user(ctx, tx, v.UserID); err != nil {
 			return err
 		}
@@ -82,91 +88,92 @@ func (s *Service) updateViewer(ctx context.Context, v *models.Viewer, in models.
 		if avatar, ok := in.AvatarURL.ValueOK(); ok {
 			u.AvatarURL = avatar
 		}
+		if change, ok := in.Preferences.ValueOK(); ok {
+			if u.Preferences, err = models.MergePreferences(u.Preferences, change); err != nil {
+				return err
+			}
+		}
+		if email, ok := in.Email.ValueOK(); ok {
+			if write, err = s.move(ctx, tx, u, *email); err != nil {
+				return err
+			}
+		}
 		u.UpdatedAt = s.time()
-		_, err := tx.NewUpdate().Model(u).Column("name", "avatar_url", "updated_at").WherePK().Exec(ctx)
+		_, err := tx.NewUpdate().Model(u).Column("name", "avatar_url", "preferences", "pending_email", "updated_at").WherePK().Exec(ctx)
 		return err
 	})
+	if err == nil && write != "" {
+		s.later(ctx, "write to verify an address", func(ctx context.Context) error { return s.sendVerification(ctx, u.ID, write) })
+		s.later(ctx, "write of a change of address", func(ctx context.Context) error {
+			return s.send(ctx, mail.Message{To: u.Email, Subject: "Your e-mail address is about to change", Text: fmt.Sprintf(
+				"Somebody, probably you, asked to change the e-mail address of your account to %s.\n\n"+
+					"If it was not you, set a new password now: %s/reset-password\n", write, s.cfg.PublicURL)})
+		})
+	}
+	return u, err
 }
 
-// UpdateUser changes an account. Admins only.
-func (s *Service) UpdateUser(ctx context.Context, v *models.Viewer, id string, in models.UpdateUserInput) (*models.UpdateUserPayload, error) {
-	if err := v.Require(models.ScopeAdmin); err != nil {
-		return nil, err
+// mayMove fails for a change of the address that the viewer may not make.
+func (s *Service) mayMove(ctx context.Context, v *models.Viewer, in *models.UpdateViewerInput) error {
+	email, ok := in.Email.ValueOK()
+	if !ok {
+		return nil
 	}
-	if err := in.Validate(); err != nil {
-		return nil, err
+	u, err := s.user(ctx, s.db.Read(), v.UserID)
+	if err != nil || u.Email == *email {
+		return err
 	}
-	var u *models.User
-	err := s.change(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		if u, err = s.user(ctx, tx, id); err != nil {
+	if u.PasswordHash != nil {
+		if in.CurrentPassword == nil {
+			return models.Missing("current_password")
+		}
+		return s.presentPassword(ctx, u, "current_password", *in.CurrentPassword)
+	}
+	for _, scope := range roleScopes(u.Role) {
+		if err := v.Require(scope); err != nil {
 			return err
 		}
-		before := *u
-		if groups, ok := in.Groups.ValueOK(); ok {
-			u.Groups = groups
-		}
-		u.UpdatedAt = s.time()
-		if _, err = tx.NewUpdate().Model(u).Column("user_groups", "updated_at").WherePK().Exec(ctx); err != nil {
-			return err
-		}
-		return audit.Append(ctx, tx, v, "user.updated", userTarget(id), before, u)
-	})
-	if err != nil {
-		return nil, wrap("update user", err)
 	}
-	return &models.UpdateUserPayload{User: u}, nil
+	return nil
 }
 
-// CreateUser makes an account, for the operator's command line. E-mail
-// addresses are unique, upper and lower case being the same: a second account
-// with one is a conflict with the param email.
-func (s *Service) CreateUser(ctx context.Context, in models.CreateUserInput) (*models.User, error) {
-	if err := in.Validate(); err != nil {
-		return nil, err
+// move begins a change of the address, or takes it back, and gives the address to
+// write to.
+func (s *Service) move(ctx context.Context, tx bun.Tx, u *models.User, email string) (write string, err error) {
+	if u.PendingEmail = nil; email == u.Email {
+		return "", nil
 	}
-	u := s.newUser(in)
-	err := s.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewInsert().Model(u).Exec(ctx); err != nil {
-			return err
-		}
-		return audit.Append(ctx, tx, &models.Viewer{Operator: true}, "user.created", userTarget(u.ID), nil, u)
-	})
-	if storage.UniqueViolation(err) {
-		return nil, models.Conflict("email", "There is an account with the e-mail address '%s' already.", in.Email)
-	}
+	other, err := s.byEmail(ctx, tx, email)
 	if err != nil {
-		return nil, wrap("create user", err)
+		return "", err
 	}
-	return u, nil
+	if other != nil {
+		return "", taken(email)
+	}
+	u.PendingEmail = &email
+	return email, nil
+}
+
+func taken(email string) error {
+	return models.Conflict("email", "There is an account with the e-mail address '%s' already.", email)
 }
 
 func (s *Service) newUser(in models.CreateUserInput) *models.User {
 	now := s.time()
 	return &models.User{
 		ID: models.NewID(models.UserPrefix), Email: in.Email, Name: in.Name, Role: in.Role, Tier: in.Tier,
-		Groups: notNil(in.Groups), Status: models.UserActive, CreatedAt: now, UpdatedAt: now,
+		Groups: notNil(in.Groups), Status: models.UserActive, Preferences: models.JSON("{}"), CreatedAt: now, UpdatedAt: now,
 	}
-}
-
-// Users are all accounts, the oldest first, for the operator's command line.
-func (s *Service) Users(ctx context.Context) ([]*models.User, error) {
-	list := []*models.User{}
-	err := s.db.Read().NewSelect().Model(&list).OrderExpr("u.id").Scan(ctx)
-	return list, wrap("list users", err)
 }
 
 // UserByEmail is the account with this e-mail address, in any case, for the
 // operator's command line.
 func (s *Service) UserByEmail(ctx context.Context, email string) (*models.User, error) {
-	u := new(models.User)
-	err := s.db.Read().NewSelect().Model(u).Where("u.email = ?", strings.ToLower(email)).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
+	u, err := s.byEmail(ctx, s.db.Read(), models.CanonEmail(email))
+	if err == nil && u == nil {
 		e := models.NotFound("user", email)
 		e.Param, e.Message = "email", strings.Replace(e.Message, "with id", "with e-mail address", 1)
 		return nil, e
 	}
-	if err != nil {
-		return nil, fmt.Errorf("load user: %w", err)
-	}
-	return u, nil
+	return u, err
 }

@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -19,7 +20,7 @@ const (
 	usesChunk = 500
 )
 
-// uses are the keys whose last use is to be written down.
+// uses are the keys, or the sessions, whose last use is to be written down.
 type uses struct {
 	mu     sync.Mutex
 	keys   map[string]struct{}
@@ -51,16 +52,22 @@ func (u *uses) take() (keys []string, latest int64) {
 	return keys, u.latest
 }
 
-// flushUses writes down the last use of all noted keys. All get the time of the
-// latest use, which is a few seconds late at most.
+// flushUses writes down the last use of all noted keys and sessions. All get the
+// time of the latest use, which is a few seconds late at most.
 func (s *Service) flushUses(ctx context.Context) error {
-	keys, latest := s.uses.take()
-	slices.Sort(keys) // processes that write at once lock rows in one order
+	return errors.Join(
+		s.flush(ctx, &s.uses, (*models.APIKey)(nil), "last_used_at", usedEvery),
+		s.flush(ctx, &s.seen, (*models.Session)(nil), "last_seen_at", s.seenEvery()))
+}
+
+func (s *Service) flush(ctx context.Context, u *uses, row any, column string, every int64) error {
+	ids, latest := u.take()
+	slices.Sort(ids) // processes that write at once lock rows in one order
 	at := time.Unix(latest, 0).UTC()
-	for chunk := range slices.Chunk(keys, usesChunk) {
-		if err := s.writeUses(ctx, chunk, at); err != nil {
-			for _, id := range keys {
-				s.uses.note(id, latest)
+	for chunk := range slices.Chunk(ids, usesChunk) {
+		if err := s.writeUses(ctx, row, column, chunk, at, every); err != nil {
+			for _, id := range ids {
+				u.note(id, latest)
 			}
 			return err
 		}
@@ -68,16 +75,16 @@ func (s *Service) flushUses(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) writeUses(ctx context.Context, keys []string, at time.Time) error {
+func (s *Service) writeUses(ctx context.Context, row any, column string, ids []string, at time.Time, every int64) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	_, err := s.db.Write().NewUpdate().Model((*models.APIKey)(nil)).
-		Set("last_used_at = ?", at).Where("id IN (?)", bun.List(keys)).
+	_, err := s.db.Write().NewUpdate().Model(row).
+		Set("? = ?", bun.Ident(column), at).Where("id IN (?)", bun.List(ids)).
 		// Another process may have written it down within the minute.
-		Where("last_used_at IS NULL OR last_used_at <= ?", at.Add(-usedEvery*time.Second)).
+		Where("? IS NULL OR ? <= ?", bun.Ident(column), bun.Ident(column), at.Add(-time.Duration(every)*time.Second)).
 		Exec(ctx)
 	if err != nil {
-		return fmt.Errorf("write last use of API keys: %w", err)
+		return fmt.Errorf("write %s: %w", column, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
@@ -83,6 +84,7 @@ func (a *App) wire(ctx context.Context) error {
 	if !rds.Embedded {
 		limiter = ratelimit.NewRedis(rds.Client, a.log)
 	}
+	a.accounts.LimitWith(limiter)
 	reg, err := a.registry(rds)
 	if err != nil {
 		return err
@@ -107,6 +109,7 @@ func (a *App) wire(ctx context.Context) error {
 	graphql := graph.NewHandler(resolver, gql)
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
+		HTTPS:           strings.HasPrefix(a.cfg.publicURL(), "https://"),
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
 		Idempotency: idempotency.New(a.db, a.box),
 		OnShutdown: []func(context.Context){
@@ -125,6 +128,7 @@ func (a *App) wire(ctx context.Context) error {
 	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
 	mounts := append([]server.Mount{
 		{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1, Idempotent: true},
+		{Pattern: "/v1/auth/", WriteError: rest.WriteError, Handler: v1, Anonymous: true}, // where people sign in; its answers set cookies
 		// Stripe proves itself by its signature.
 		{Pattern: "/v1/payments/stripe/webhook", WriteError: rest.WriteError, Handler: v1, Anonymous: true, Uncounted: true},
 		{Pattern: "/openapi.json", WriteError: rest.WriteError, Handler: rest.OpenAPI(BuildVersion().Version), Anonymous: true},

@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"net"
+	netmail "net/mail"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/coaidev/coai/internal/mail"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/storage"
@@ -39,6 +41,12 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 		return "a URL that begins with redis://, rediss://, unix:// or redis-sentinel://", validRedis(text)
 	case "http-url":
 		return "a URL that begins with http:// or https://", hasScheme(text, "http", "https")
+	case "smtp":
+		_, err := mail.NewSMTP(text, "coai@localhost")
+		return "smtp://USER:PASSWORD@HOST:587 or smtps://USER:PASSWORD@HOST:465", err == nil
+	case "mail-from":
+		_, err := netmail.ParseAddress(text)
+		return "an e-mail address such as CoAI <coai@example.com>", err == nil
 	case "bootstrap-key":
 		return "24 or more printable ASCII characters without spaces", validBootstrapKey(text)
 	case "master-key":

@@ -70,6 +70,35 @@ type Config struct {
 	// AuditRetention is how long entries of the audit log are kept.
 	AuditRetention time.Duration `group:"Storage" env:"COAI_AUDIT_RETENTION" flag:"audit-retention" yaml:"audit_retention" default:"17520h" check:"not-negative" help:"How long the audit log of what admins did is kept. 0 keeps it for ever."`
 
+	// PublicURL is where people reach the server.
+	PublicURL string `group:"Accounts" env:"COAI_PUBLIC_URL" flag:"public-url" yaml:"public_url" check:"http-url" help:"Where people reach the server, such as https://ai.example.com: for links in e-mails and the way back from an identity provider. With https, cookies are sent over TLS only. Empty: http:// and the address to listen on."`
+	// SignUp says who may make an account for themselves.
+	SignUp string `group:"Accounts" env:"COAI_SIGN_UP" flag:"sign-up" yaml:"sign_up" default:"closed" oneof:"closed,invite,open" help:"Who may make an account for themselves: nobody, whoever has an admin's invitation, or everybody."`
+	// SessionIdle ends a session without requests.
+	SessionIdle time.Duration `group:"Accounts" env:"COAI_SESSION_IDLE" flag:"session-idle" yaml:"session_idle" default:"168h" check:"positive" help:"Without a request for this long a browser's session ends."`
+	// SessionLifetime ends any session.
+	SessionLifetime time.Duration `group:"Accounts" env:"COAI_SESSION_LIFETIME" flag:"session-lifetime" yaml:"session_lifetime" default:"720h" check:"positive" help:"After this long any session ends."`
+	// SMTPURL is the mail server.
+	SMTPURL string `group:"Accounts" env:"COAI_SMTP_URL" yaml:"smtp_url" secret:"url" check:"smtp" help:"Mail server: smtp://USER:PASSWORD@HOST:587 (STARTTLS; ?tls=opportunistic or ?tls=off for less) or smtps://USER:PASSWORD@HOST:465. Empty: e-mails are written to files in outbox/ in the data directory, whose paths are logged."`
+	// MailFrom is the sender of e-mails.
+	MailFrom string `group:"Accounts" env:"COAI_MAIL_FROM" flag:"mail-from" yaml:"mail_from" default:"CoAI <coai@localhost>" check:"mail-from" help:"Sender of e-mails."`
+	// OIDCIssuer is an identity provider to sign in with.
+	OIDCIssuer string `group:"Accounts" env:"COAI_OIDC_ISSUER" flag:"oidc-issuer" yaml:"oidc_issuer" check:"http-url" help:"OpenID Connect issuer to sign in with. Its client's redirect URI is /v1/auth/oidc/callback below COAI_PUBLIC_URL. Empty: none."`
+	// OIDCClientID names this server to the issuer.
+	OIDCClientID string `group:"Accounts" env:"COAI_OIDC_CLIENT_ID" flag:"oidc-client-id" yaml:"oidc_client_id" help:"What this server is called at the issuer."`
+	// OIDCClientSecret proves that.
+	OIDCClientSecret string `group:"Accounts" env:"COAI_OIDC_CLIENT_SECRET" yaml:"oidc_client_secret" secret:"value" help:"Its secret there; empty for a public client."`
+	// OIDCScopes are asked for.
+	OIDCScopes []string `group:"Accounts" env:"COAI_OIDC_SCOPES" flag:"oidc-scopes" yaml:"oidc_scopes" default:"openid,email,profile" help:"Scopes to ask for, comma-separated."`
+	// OIDCDomains may sign in.
+	OIDCDomains []string `group:"Accounts" env:"COAI_OIDC_DOMAINS" flag:"oidc-domains" yaml:"oidc_domains" help:"Domains of e-mail addresses that may sign in through the issuer, comma-separated. Empty: all."`
+	// OIDCRoleClaim decides the role.
+	OIDCRoleClaim string `group:"Accounts" env:"COAI_OIDC_ROLE_CLAIM" flag:"oidc-role-claim" yaml:"oidc_role_claim" help:"Claim that decides the role at each sign-in, a text or a list, such as groups. Empty: none does."`
+	// OIDCAdminValues make admins.
+	OIDCAdminValues []string `group:"Accounts" env:"COAI_OIDC_ADMIN_VALUES" flag:"oidc-admin-values" yaml:"oidc_admin_values" default:"admin" help:"Values of that claim each of which makes an admin, comma-separated; all others make a user."`
+	// OIDCSignUp makes accounts for people whom only the issuer knows.
+	OIDCSignUp bool `group:"Accounts" env:"COAI_OIDC_SIGN_UP" flag:"oidc-sign-up" yaml:"oidc_sign_up" default:"true" help:"Make accounts for people with a verified address who sign in through the issuer for the first time, whatever COAI_SIGN_UP says."`
+
 	// BootstrapAdminKey is a fixed API key of the first admin, for automation.
 	BootstrapAdminKey string `group:"Security" env:"COAI_BOOTSTRAP_ADMIN_KEY" yaml:"bootstrap_admin_key" secret:"value" check:"bootstrap-key" help:"A fixed API key for the first admin, for automation: 24 or more printable characters. Empty: one is generated and printed at the first start."`
 	// MasterKey encrypts the credentials of channels.

@@ -68,7 +68,9 @@ func openCore(ctx context.Context, cfg *Config, log zerolog.Logger, migrate bool
 			return nil, errors.Join(err, c.close(ctx))
 		}
 	}
-	c.accounts = accounts.New(db, accounts.Config{BootstrapKey: cfg.BootstrapAdminKey})
+	if err := c.openAccounts(); err != nil {
+		return nil, errors.Join(err, c.close(ctx))
+	}
 	return c, nil
 }
 

@@ -43,27 +43,6 @@ func OpenOperator(ctx context.Context, cfg *Config, log zerolog.Logger) (*Operat
 // Close closes the records.
 func (o *Operator) Close(ctx context.Context) error { return o.close(ctx) }
 
-// CreateUser makes an account.
-func (o *Operator) CreateUser(ctx context.Context, in models.CreateUserInput) (*models.User, error) {
-	return o.accounts.CreateUser(ctx, in)
-}
-
-// UpdateUser changes the account with this e-mail address.
-func (o *Operator) UpdateUser(ctx context.Context, email string, in models.UpdateUserInput) (*models.User, error) {
-	u, err := o.accounts.UserByEmail(ctx, email)
-	if err != nil {
-		return nil, err
-	}
-	p, err := mended(o.accounts.UpdateUser(ctx, o.admin, u.ID, in))
-	if err != nil {
-		return nil, err
-	}
-	return p.User, nil
-}
-
-// Users lists all accounts.
-func (o *Operator) Users(ctx context.Context) ([]*models.User, error) { return o.accounts.Users(ctx) }
-
 // CreateKey makes an API key for the user with this e-mail address, and gives
 // its secret: it is kept nowhere.
 func (o *Operator) CreateKey(ctx context.Context, email string, in models.CreateAPIKeyInput) (*models.APIKey, string, error) {

@@ -45,11 +45,16 @@ func auditLog(t *testing.T, p *coaitest.Product, query string) (list struct {
 // without a case here fails.
 func TestEveryAdminMutationIsAudited(t *testing.T) {
 	t.Parallel()
-	p := coaitest.Start(t, coaitest.Backends{})
+	p := coaitest.Start(t, coaitest.Backends{}, "COAI_SIGN_UP=invite")
 	up := coaitest.NewUpstream(t, listsOrAnswers(`{"data":[{"id":"gpt-test"},{"id":"gpt-new"}]}`))
 	id, doomed := p.Channel(up, nil), p.Channel(up, nil)
 	var me struct{ ID string }
 	p.Do("GET", "/v1/users/me", coaitest.AdminKey, nil).JSON(t, &me)
+	var gone, invitation struct{ ID string }
+	p.Do("POST", "/v1/users", coaitest.AdminKey, object{"email": "gone@example.com"}).JSON(t, &gone)
+	p.Do("POST", "/v1/invitations", coaitest.AdminKey, object{}).JSON(t, &invitation)
+	var codes struct{ Data []struct{ ID string } }
+	p.Do("POST", "/v1/redeem-codes", coaitest.AdminKey, object{"credit": 1}).JSON(t, &codes)
 	cases := map[string]struct{ call, action string }{
 		"createChannel":      {`(input: {name: "made", type: ECHO, models: ["m"]})`, "channel.created"},
 		"updateChannel":      {`(id: "` + id + `", input: {credential: "sk-another-secret-9876", weight: 2})`, "channel.updated"},
@@ -68,6 +73,13 @@ func TestEveryAdminMutationIsAudited(t *testing.T) {
 		"updateUser":         {`(id: "` + me.ID + `", input: {groups: ["legal"]})`, "user.updated"},
 		"updateUserBudgets":  {`(userId: "` + me.ID + `", input: {daily: "100"})`, "user.budgets_updated"},
 		"adjustBalance":      {`(userId: "` + me.ID + `", input: {amount: "5", note: "hello"})`, "user.balance_adjusted"},
+		"createUser":         {`(input: {email: "made@example.com"})`, "user.created"},
+		"deleteUser":         {`(id: "` + gone.ID + `")`, "user.deleted"},
+		"createInvitation":   {`(input: {})`, "invitation.created"},
+		"deleteInvitation":   {`(id: "` + invitation.ID + `")`, "invitation.deleted"},
+		"recordPayment":      {`(input: {userId: "` + me.ID + `", amount: "1"})`, "payment.recorded"},
+		"createRedeemCodes":  {`(input: {credit: "1"})`, "redeem_codes.created"},
+		"disableRedeemCode":  {`(id: "` + codes.Data[0].ID + `")`, "redeem_code.disabled"},
 		"updatePlan":         {`(tier: PRO, input: {requestsPerMinute: 7, concurrency: 3})`, "plan.updated"},
 	}
 	mutations := adminMutations(t)

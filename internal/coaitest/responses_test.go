@@ -38,7 +38,7 @@ type responseItem struct {
 func otherKey(t *testing.T, p *coaitest.Product) string {
 	t.Helper()
 	acc := accounts.New(p.DB, accounts.Config{})
-	u, err := acc.CreateUser(t.Context(), models.CreateUserInput{Email: "other@example.com"})
+	u, err := acc.MakeUser(t.Context(), models.CreateUserInput{Email: "other@example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // takes them.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*models.Viewer, error) {
 	ctx := r.Context()
-	v, denied := s.signIn(ctx, r.Header, x)
+	v, denied := s.signIn(ctx, w, r, x)
 	subject, tier := "ip:"+network(x.client), models.TierFree
 	if v != nil {
 		subject, tier = "user:"+v.UserID, v.Tier
@@ -69,19 +69,27 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 }
 
 // signIn gives the viewer of the request's credential, or why there is none.
-func (s *Server) signIn(ctx context.Context, h http.Header, x *exchange) (*models.Viewer, error) {
-	secret, err := credential(h)
+func (s *Server) signIn(ctx context.Context, w http.ResponseWriter, r *http.Request, x *exchange) (*models.Viewer, error) {
+	secret, err := credential(r.Header)
 	if err != nil {
 		return nil, err
 	}
 	if secret == "" {
-		if x.mount.Anonymous {
-			return nil, nil //nolint:nilnil // nobody, and that is fine here
+		if token := s.jar(w, r).value(sessionCookie); token != "" {
+			return s.bySession(ctx, r, x, token)
 		}
-		var nobody *models.Viewer
-		return nil, nobody.Require(models.ScopeChat) // says that a key is missing
+		return s.stranger(x)
 	}
 	return s.accounts.Authenticate(ctx, secret, x.client) //nolint:wrapcheck // its error is the client's
+}
+
+// stranger is the viewer without any credential: nil, where the mount takes that.
+func (s *Server) stranger(x *exchange) (*models.Viewer, error) {
+	if x.mount.Anonymous {
+		return nil, nil //nolint:nilnil // nobody, and that is fine here
+	}
+	var nobody *models.Viewer
+	return nil, nobody.Require(models.ScopeChat) // says that a key is missing
 }
 
 // credential is the API key in the headers: the bearer token, or what Azure's

@@ -37,6 +37,7 @@ type exchange struct {
 	request *http.Request  // whose Pattern names the route
 	viewer  *models.Viewer // nil: nobody, or not yet
 	trace   trace.TraceID  // zero: none that is sampled
+	asked   *models.Client // nil: nobody has asked for it
 
 	logOnce sync.Once
 	log     zerolog.Logger
@@ -51,6 +52,9 @@ func (x *exchange) Value(key any) any {
 	}
 	if key == x.server.loggerKey {
 		return x.logger()
+	}
+	if key == models.ClientKey() {
+		return x.makeClient()
 	}
 	if value, ok := models.RequestValue(key, x.id, x.viewer, x.client); ok {
 		return value

@@ -45,6 +45,7 @@ type Mount struct {
 type Config struct {
 	Addr            string         // for the log; Serve takes the listener
 	CORSOrigins     []string       // origins that browsers may call from; empty: any
+	HTTPS           bool           // browsers come by https:// alone, whatever arrives here
 	TrustedProxies  []netip.Prefix // peers whose X-Forwarded-For counts; empty: none
 	DrainDelay      time.Duration  // how long new requests are still taken, and answered with 503, once the end is near; default 0
 	ShutdownTimeout time.Duration  // how long running requests may take to finish at the end; default 30 s

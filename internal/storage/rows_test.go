@@ -94,7 +94,7 @@ func moments(v reflect.Value) (at *time.Time, isTime bool) {
 func user(id, email string) *models.User {
 	return &models.User{
 		ID: id, Email: email, Role: models.RoleUser, Tier: models.TierFree, Status: models.UserActive,
-		CreatedAt: moment(), UpdatedAt: moment(),
+		CreatedAt: moment(), UpdatedAt: moment(), Preferences: models.JSON("{}"),
 	}
 }
 
@@ -108,6 +108,8 @@ func TestEveryRowRoundTrips(t *testing.T) {
 				ID: "user_1", Email: "a@example.com", Name: awkward, AvatarURL: new(awkward),
 				Role: models.RoleAdmin, Tier: models.TierEnterprise, Status: models.UserSuspended, Groups: []string{"team", awkward},
 				CreatedAt: elsewhere, UpdatedAt: moment(),
+				PendingEmail: new(awkward), EmailVerifiedAt: new(moment()), Preferences: models.JSON("{}"),
+				PasswordHash: new("$argon2id$…"), DeletedAt: new(moment()),
 			}
 			same(t, roundTrip(t, db, full), full, true)
 			bare := user("user_2", "b@example.com")
