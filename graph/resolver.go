@@ -11,6 +11,7 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -21,6 +22,7 @@ type Deps struct {
 	Accounts *accounts.Service
 	Channels *channels.Registry
 	Chat     *chat.Service
+	Files    *files.Service
 	Usage    *usage.Ledger
 	Limiter  *ratelimit.Limiter // charged for each operation over a websocket
 }
@@ -30,6 +32,7 @@ type Resolver struct {
 	accounts *accounts.Service
 	channels *channels.Registry
 	chat     *chat.Service
+	files    *files.Service
 	usage    *usage.Ledger
 	limiter  *ratelimit.Limiter
 }
@@ -38,7 +41,7 @@ var _ generated.ResolverRoot = (*Resolver)(nil)
 
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
-	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter}
+	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, files: d.Files, usage: d.Usage, limiter: d.Limiter}
 }
 
 // Query resolves what can be read.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -51,6 +52,7 @@ type Deps struct {
 	Accounts *accounts.Service
 	Usage    *usage.Ledger
 	Archive  *archive.Archive
+	Files    *files.Service // nil: there are none
 	// ProbeChannels asks the channels that are due whether they answer; nil asks none.
 	ProbeChannels func(ctx context.Context, now time.Time) error
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.

@@ -25,6 +25,7 @@ const (
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
+	FilePrefix       = "file-"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

@@ -44,6 +44,12 @@ func routes() []route {
 		{http.MethodPost, "/v1/channels/{id}/reset", "Mutation.resetChannelHealth", (*handler).resetChannelHealth},
 		{http.MethodGet, "/v1/channels/explain", "Query.explainRoute", (*handler).explainRoute},
 
+		{http.MethodGet, "/v1/files", "Query.files", (*handler).listFiles},
+		{http.MethodPost, "/v1/files", "Mutation.uploadFile", (*handler).uploadFile},
+		{http.MethodGet, "/v1/files/{id}", "Query.file", (*handler).retrieveFile},
+		{http.MethodDelete, "/v1/files/{id}", "Mutation.deleteFile", (*handler).deleteFile},
+		{http.MethodGet, "/v1/files/{id}/content", "Query.file", (*handler).retrieveFileContent},
+
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
 

@@ -92,16 +92,20 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := a.completions(reg, ledger, tel)
+	kept, err := a.files(ctx)
+	if err != nil {
+		return err
+	}
+	completions := a.completions(reg, ledger, kept, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Accounts: a.accounts, Channels: reg, Chat: completions, Files: kept, Usage: ledger, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
-	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
+	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), MaxUpload: int64(a.cfg.FileMaxSize), Origins: a.cfg.CORSOrigins})
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
-		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
+		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
 			func(ctx context.Context) { _ = graphql.Shutdown(ctx) },
@@ -110,21 +114,21 @@ func (a *App) wire(ctx context.Context) error {
 	if a.cfg.MetricsAddr != "" {
 		a.ops = server.New(server.Config{
 			Addr: a.cfg.MetricsAddr, ShutdownTimeout: a.cfg.ShutdownTimeout, Metrics: tel.metrics, WriteError: rest.WriteError,
-			Checks: append(a.checks(rds), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
+			Checks: append(a.checks(rds, kept), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
 		server.Mount{
 			Pattern: "/v1/", WriteError: rest.WriteError,
-			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
+			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody), MaxFile: int64(a.cfg.FileMaxSize)}),
 		},
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, kept, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/server"
@@ -140,10 +141,10 @@ func (c *core) ledger() *usage.Ledger {
 	return l
 }
 
-func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
+func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, kept *files.Service, tel *telemetry) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
-		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
+		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency, Files: kept,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -158,17 +159,17 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, kept *files.Service, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Files: kept, Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }
 
 // checks are the parts that /readyz reports. Without its database the product
 // can do nothing; without Redis limits are counted in each process alone.
-func (c *core) checks(rds *storage.Redis) []server.Check {
-	list := []server.Check{{Name: "database", Vital: true, Probe: c.db.Ping}}
+func (c *core) checks(rds *storage.Redis, kept *files.Service) []server.Check {
+	list := []server.Check{{Name: "database", Vital: true, Probe: c.db.Ping}, {Name: "files", Probe: kept.Ping}}
 	if !rds.Embedded {
 		list = append(list, server.Check{Name: "redis", Probe: func(ctx context.Context) error {
 			return rds.Client.Ping(ctx).Err()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -41,6 +42,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	DrainTokens  int
 	Drains       int
+
+	Files *files.Service // that messages refer to; nil: none
 }
 
 // Service answers completions.
@@ -53,6 +56,7 @@ type Service struct {
 	measure  *measure
 	cache    answers
 	drains   *drains
+	files    *files.Service
 }
 
 // New makes the service. The archive keeps the responses that clients may
@@ -63,7 +67,7 @@ func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg
 	}
 	return &Service{
 		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, retries: cfg.Retries, measure: newMeasure(tel),
-		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg),
+		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg), files: cfg.Files,
 	}
 }
 
@@ -171,6 +175,9 @@ func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCo
 	}
 	route, err := s.channels.Plan(v, in.Model)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.resolveFiles(ctx, v, in, route); err != nil {
 		return nil, err
 	}
 	if route.Sticky() {
