@@ -33,8 +33,12 @@ func (r *Resolver) Upload(ctx context.Context, in models.UploadFileInput) (*mode
 	return r.files.UploadFile(ctx, viewer(ctx), in)
 }
 
-// FileContent is a file with what is in it, for the face that can send bytes. The
-// caller closes its body.
-func (r *Resolver) FileContent(ctx context.Context, id string) (*models.FileContent, error) {
-	return r.files.Content(ctx, viewer(ctx), id)
+func (r query) FileContent(ctx context.Context, id string, offset *int64, length *int) (*models.FileContent, error) {
+	return r.files.Piece(ctx, viewer(ctx), id, offset, length)
+}
+
+// OpenFile is the query fileContent for the face that can send bytes: a file with
+// all that is in it. The caller closes its body.
+func (r *Resolver) OpenFile(ctx context.Context, id string) (*models.OpenFile, error) {
+	return r.files.Open(ctx, viewer(ctx), id)
 }

@@ -173,11 +173,20 @@ func (f *FileFilter) Validate() error {
 	return nil
 }
 
-// FileContent is a file with what is in it. Body reads ranges as they are asked
-// for, and must be closed.
-type FileContent struct {
+// OpenFile is a file with what is in it. Body reads ranges as they are asked for,
+// and must be closed.
+type OpenFile struct {
 	File *File
 	Body io.ReadSeekCloser
+}
+
+// MaxFilePiece is how many bytes of a file a [FileContent] may have.
+const MaxFilePiece = 1 << 20
+
+// FileContent is a piece of what is in a file.
+type FileContent struct {
+	Offset int64
+	Data   string // in base64
 }
 
 type (

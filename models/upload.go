@@ -14,9 +14,13 @@ func MarshalUpload(Upload) graphql.Marshaler {
 
 // UnmarshalUpload takes a file that the transport has put into the variables.
 func UnmarshalUpload(v any) (Upload, error) {
-	u, ok := v.(*Upload)
-	if !ok || u == nil {
-		return Upload{}, errors.New("must be a file of a multipart request: send the request as multipart/form-data with 'operations' and 'map'")
+	switch u := v.(type) {
+	case Upload:
+		return u, nil
+	case *Upload:
+		if u != nil {
+			return *u, nil
+		}
 	}
-	return *u, nil
+	return Upload{}, errors.New("must be a file of a multipart request: send the request as multipart/form-data with 'operations' and 'map'")
 }

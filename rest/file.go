@@ -264,7 +264,7 @@ func (h *handler) deleteFile(w http.ResponseWriter, r *http.Request) error {
 // for saving, not for showing: a page among the files must not run here.
 // https://platform.openai.com/docs/api-reference/files/retrieve-contents
 func (h *handler) retrieveFileContent(w http.ResponseWriter, r *http.Request) error {
-	c, err := h.resolver.FileContent(r.Context(), r.PathValue("id"))
+	c, err := h.resolver.OpenFile(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}

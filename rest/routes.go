@@ -48,7 +48,7 @@ func routes() []route {
 		{http.MethodPost, "/v1/files", "Mutation.uploadFile", (*handler).uploadFile},
 		{http.MethodGet, "/v1/files/{id}", "Query.file", (*handler).retrieveFile},
 		{http.MethodDelete, "/v1/files/{id}", "Mutation.deleteFile", (*handler).deleteFile},
-		{http.MethodGet, "/v1/files/{id}/content", "Query.file", (*handler).retrieveFileContent},
+		{http.MethodGet, "/v1/files/{id}/content", "Query.fileContent", (*handler).retrieveFileContent},
 
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},

@@ -93,6 +93,7 @@ type QueryResolver interface {
 	APIKey(ctx context.Context, id string) (*models.APIKey, error)
 	Files(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.FileFilter) (*models.Connection[models.File], error)
 	File(ctx context.Context, id string) (*models.File, error)
+	FileContent(ctx context.Context, id string, offset *int64, length *int) (*models.FileContent, error)
 	Response(ctx context.Context, id string) (*models.Response, error)
 	ResponseInputItems(ctx context.Context, id string, first *int, after *string, last *int, before *string, order *models.OrderDirection) (*models.Connection[models.ResponseItem], error)
 	Channels(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.ChannelFilter) (*models.Connection[models.Channel], error)
@@ -746,6 +747,14 @@ type File implements Node {
   createdAt: DateTime!
   "When it is deleted by itself; null: never."
   expiresAt: DateTime
+}
+
+"A piece of what is in a file."
+type FileContent {
+  "Where the piece begins, in bytes."
+  offset: Int64!
+  "The bytes in base64; empty behind the file's end."
+  data: String!
 }
 
 "A page of files."
@@ -1784,8 +1793,17 @@ type Query {
     "Narrows the list."
     filter: FileFilter
   ): FileConnection
-  "One of the viewer's uploaded files. Its content is at ` + "`" + `/v1/files/{id}/content` + "`" + `. Scope: ` + "`" + `FILES` + "`" + `."
+  "One of the viewer's uploaded files. Scope: ` + "`" + `FILES` + "`" + `."
   file("The file's id." id: ID!): File
+  "A piece of what is in one of the viewer's uploaded files. All of it, with ranges, is at ` + "`" + `/v1/files/{id}/content` + "`" + `. Scope: ` + "`" + `FILES` + "`" + `."
+  fileContent(
+    "The file's id."
+    id: ID!
+    "Where the piece begins, in bytes; default 0."
+    offset: Int64
+    "How many bytes, 1 to 1,048,576; default 1,048,576. At the file's end there may be fewer."
+    length: Int
+  ): FileContent
   "One of the viewer's stored responses. Scope: ` + "`" + `CHAT` + "`" + `."
   response("The response's id." id: ID!): Response
   "What a stored response was asked: its own input items. Scope: ` + "`" + `CHAT` + "`" + `."
@@ -3245,6 +3263,16 @@ func (ec *executionContext) childFields_FileConnection(ctx context.Context, fiel
 		return ec.fieldContext_FileConnection_totalCount(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type FileConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_FileContent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "offset":
+		return ec.fieldContext_FileContent_offset(ctx, field)
+	case "data":
+		return ec.fieldContext_FileContent_data(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type FileContent", field.Name)
 }
 
 func (ec *executionContext) childFields_FileEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4732,6 +4760,36 @@ func (ec *executionContext) field_Query_explainRoute_args(ctx context.Context, r
 		return nil, err
 	}
 	args["apiKeyId"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_fileContent_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "offset",
+		func(ctx context.Context, v any) (*int64, error) {
+			return ec.unmarshalOInt642ᚖint64(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["offset"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "length",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["length"] = arg2
 	return args, nil
 }
 
@@ -10052,6 +10110,52 @@ func (ec *executionContext) fieldContext_FileConnection_totalCount(_ context.Con
 	return graphql.NewScalarFieldContext("FileConnection", field, true, false, "Int")
 }
 
+func (ec *executionContext) _FileContent_offset(ctx context.Context, field graphql.CollectedField, obj *models.FileContent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FileContent_offset(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Offset, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FileContent_offset(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FileContent", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _FileContent_data(ctx context.Context, field graphql.CollectedField, obj *models.FileContent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_FileContent_data(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Data, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_FileContent_data(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("FileContent", field, false, false, "String")
+}
+
 func (ec *executionContext) _FileEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.File]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -13406,6 +13510,50 @@ func (ec *executionContext) fieldContext_Query_file(ctx context.Context, field g
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_file_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_fileContent(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_fileContent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().FileContent(ctx, fc.Args["id"].(string), fc.Args["offset"].(*int64), fc.Args["length"].(*int))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.FileContent) graphql.Marshaler {
+			return ec.marshalOFileContent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFileContent(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_fileContent(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_FileContent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_fileContent_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -24002,6 +24150,44 @@ func (ec *executionContext) _FileConnection(ctx context.Context, sel ast.Selecti
 	return out
 }
 
+var fileContentImplementors = []string{"FileContent"}
+
+func (ec *executionContext) _FileContent(ctx context.Context, sel ast.SelectionSet, obj *models.FileContent) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, fileContentImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("FileContent")
+		case "offset":
+			out.Values[i] = ec._FileContent_offset(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "data":
+			out.Values[i] = ec._FileContent_data(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var fileEdgeImplementors = []string{"FileEdge"}
 
 func (ec *executionContext) _FileEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.File]) graphql.Marshaler {
@@ -25073,6 +25259,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_file(ctx, field)
+				})
+		case "fileContent":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_fileContent(ctx, field)
 				})
 		case "response":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
@@ -29430,6 +29622,13 @@ func (ec *executionContext) marshalOFileConnection2ᚖgithubᚗcomᚋcoaidevᚋc
 		return graphql.Null
 	}
 	return ec._FileConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOFileContent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFileContent(ctx context.Context, sel ast.SelectionSet, v *models.FileContent) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._FileContent(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOFileExpiryInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFileExpiry(ctx context.Context, v any) (*models.FileExpiry, error) {

@@ -5,6 +5,7 @@ package files
 import (
 	"context"
 	"database/sql"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -104,14 +105,50 @@ func (s *Service) File(ctx context.Context, v *models.Viewer, id string) (*model
 	return f, nil
 }
 
-// Content is one of the viewer's files with what is in it. The caller closes its
+// Piece is a piece of what is in one of the viewer's files: by default the first
+// [models.MaxFilePiece] bytes. Scope: files.
+func (s *Service) Piece(ctx context.Context, v *models.Viewer, id string, offset *int64, length *int) (*models.FileContent, error) {
+	most := int64(models.MaxFilePiece)
+	piece := new(models.FileContent)
+	if length != nil {
+		if *length < 1 || *length > models.MaxFilePiece {
+			return nil, models.Invalid("length", "'length' must be between 1 and %d; got %d.", models.MaxFilePiece, *length)
+		}
+		most = int64(*length)
+	}
+	if offset != nil {
+		if *offset < 0 {
+			return nil, models.Invalid("offset", "'offset' must not be negative.")
+		}
+		piece.Offset = *offset
+	}
+	f, err := s.Open(ctx, v, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Body.Close() }()
+	if most = min(most, f.File.Bytes-piece.Offset); most <= 0 {
+		return piece, nil
+	}
+	b := make([]byte, most)
+	if _, err = f.Body.Seek(piece.Offset, io.SeekStart); err == nil {
+		_, err = io.ReadFull(f.Body, b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read blob: %w", err)
+	}
+	piece.Data = base64.StdEncoding.EncodeToString(b)
+	return piece, nil
+}
+
+// Open is one of the viewer's files with what is in it. The caller closes its
 // body. Scope: files.
-func (s *Service) Content(ctx context.Context, v *models.Viewer, id string) (*models.FileContent, error) {
+func (s *Service) Open(ctx context.Context, v *models.Viewer, id string) (*models.OpenFile, error) {
 	f, err := s.File(ctx, v, id)
 	if err != nil {
 		return nil, err
 	}
-	return &models.FileContent{File: f, Body: &body{ctx: ctx, store: s.store, key: f.Key, size: f.Bytes}}, nil
+	return &models.OpenFile{File: f, Body: &body{ctx: ctx, store: s.store, key: f.Key, size: f.Bytes}}, nil
 }
 
 // Read is what is in a file, of at most most bytes, for those who have found it by
