@@ -22,6 +22,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/testdb"
@@ -68,8 +69,14 @@ func newWorld(t *testing.T) *world {
 	completions := chat.New(reg, ledger, archive.New(db), chat.Config{}, chat.Telemetry{
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
+	store, err := files.OpenStore(ctx, "file:"+t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := files.New(db, store, files.Config{})
+	t.Cleanup(func() { _ = kept.Close() })
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
-		Accounts: acc, Channels: reg, Chat: completions, Usage: ledger, Limiter: ratelimit.NewMemory(),
+		Accounts: acc, Channels: reg, Chat: completions, Files: kept, Usage: ledger, Limiter: ratelimit.NewMemory(),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)

@@ -310,6 +310,7 @@ func TestFileAborted(t *testing.T) {
 		}
 		coaitest.Eventually(t, "the row of the upload", func() bool { return rows(t, p) == 1 })
 		leave()
+		_ = w.CloseWithError(context.Canceled) // the transport waits for its body
 		if err := <-done; err == nil {
 			t.Error("the upload succeeded")
 		}

@@ -30,7 +30,7 @@ const (
 
 // S3 gives a bucket on versitygw, which checks signatures and parts as Amazon
 // does. The program is found by COAI_TEST_VERSITYGW, else on the path; `.ci/run`
-// builds the one that .ci/tools.mod pins.
+// builds the one that .ci/services.mod pins.
 func S3(t testing.TB) *Bucket {
 	t.Helper()
 	server, err := s3Once()
