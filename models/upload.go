@@ -1,7 +1,6 @@
 package models
 
 import (
-	"errors"
 	"io"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -13,6 +12,8 @@ func MarshalUpload(Upload) graphql.Marshaler {
 }
 
 // UnmarshalUpload takes a file that the transport has put into the variables.
+// Anything else is no file, which [UploadFileInput.Validate] says: who may not
+// upload at all is told that first.
 func UnmarshalUpload(v any) (Upload, error) {
 	switch u := v.(type) {
 	case Upload:
@@ -22,5 +23,5 @@ func UnmarshalUpload(v any) (Upload, error) {
 			return *u, nil
 		}
 	}
-	return Upload{}, errors.New("must be a file of a multipart request: send the request as multipart/form-data with 'operations' and 'map'")
+	return Upload{}, nil
 }
