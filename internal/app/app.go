@@ -102,7 +102,7 @@ func (a *App) wire(ctx context.Context) error {
 		Accounts: a.accounts, Channels: reg, Chat: completions, Files: kept, Usage: ledger, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
-	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), MaxUpload: int64(a.cfg.FileMaxSize), Origins: a.cfg.CORSOrigins})
+	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), MaxUpload: int64(a.cfg.FileMaxSize), UploadDir: a.cfg.DataDir, Origins: a.cfg.CORSOrigins})
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,

@@ -10,6 +10,10 @@ import (
 
 // files opens the store of uploaded files.
 func (c *core) files(ctx context.Context) (*files.Service, error) {
+	if c.cfg.StorageURL == "" && !c.cfg.embeddedDatabase() {
+		c.log.Warn().Str("folder", c.cfg.Storage()).
+			Msg("COAI_STORAGE_URL is not set: processes on other machines cannot read the files that are uploaded here")
+	}
 	store, err := files.OpenStore(ctx, c.cfg.Storage())
 	if err != nil {
 		return nil, fmt.Errorf("open the file storage: %w", err)
