@@ -116,7 +116,7 @@ func (p progress) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // a reader's
 }
 
-var errCut = models.Invalid("", "The body is not a form in multipart/form-data, or is cut short.") //nolint:gochecknoglobals // a constant
+var errCut = models.Invalid("", "The body is not a form in multipart/form-data, or is cut short.")
 
 // form is a multipart request that is read as its files are asked for.
 type form struct {
