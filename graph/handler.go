@@ -29,6 +29,11 @@ type HandlerConfig struct {
 	// MaxBody is the size of a request body, or of a websocket message, in
 	// bytes; default 20 MiB, because messages of a chat may carry images.
 	MaxBody int64
+	// MaxUpload is the size of a file in a multipart request, in bytes; 0: any size.
+	MaxUpload int64
+	// UploadDir is where files wait that arrive before they are asked for; default:
+	// the system's.
+	UploadDir string
 	// Origins are the origins, beside the handler's own host, whose pages may open
 	// a websocket: hosts such as app.example.com or *.example.com, or whole origins
 	// such as https://app.example.com. A "*" among them allows all.
@@ -135,6 +140,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isUpgrade(r):
 		h.serveWebsocket(w, r)
+	case r.Method == http.MethodPost && isMultipart(r):
+		h.serveMultipart(w, r)
 	case r.Method == http.MethodPost:
 		h.servePost(w, r)
 	case r.Method == http.MethodGet:
@@ -176,6 +183,9 @@ func (h *Handler) parse(ctx context.Context, req *request) (*graphql.OperationCo
 		}
 	}
 	values, badValue := h.vars.decode(doc.Operations.ForName(req.operationName), req.variables)
+	if req.place != nil && badValue == nil {
+		badValue = req.place(values)
+	}
 	op, errs := h.exec.CreateOperationContext(graphql.StartOperationTrace(ctx), &graphql.RawParams{
 		Query: req.query, OperationName: req.operationName, Variables: values,
 	})

@@ -24,6 +24,8 @@ func (r query) Node(ctx context.Context, id string) (models.Node, error) {
 		return asNode(r.channels.Channel(ctx, v, id))
 	case strings.HasPrefix(id, models.PaymentPrefix):
 		return asNode(r.payments.Payment(ctx, v, id))
+	case strings.HasPrefix(id, models.FilePrefix):
+		return asNode(r.files.File(ctx, v, id))
 	case strings.HasPrefix(id, models.ModelPrefix):
 		return r.modelNode(ctx, v, id)
 	}

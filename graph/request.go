@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/coaidev/coai/models"
 )
@@ -19,6 +20,8 @@ type request struct {
 	hash          string // of the document, in lower-case hex; may be empty
 	operationName string
 	variables     []byte // a JSON object, or empty
+
+	place func(variables map[string]any) *gqlerror.Error // puts files into them; nil: there are none
 }
 
 // decodeRequest reads a request from the JSON of a body or of a message. The

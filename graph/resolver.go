@@ -12,6 +12,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
@@ -24,6 +25,7 @@ type Deps struct {
 	Audit     *audit.Log
 	Channels  *channels.Registry
 	Chat      *chat.Service
+	Files     *files.Service
 	Payments  *payments.Service
 	Usage     *usage.Ledger
 	Analytics *usage.Analytics
@@ -36,6 +38,7 @@ type Resolver struct {
 	audit     *audit.Log
 	channels  *channels.Registry
 	chat      *chat.Service
+	files     *files.Service
 	payments  *payments.Service
 	usage     *usage.Ledger
 	analytics *usage.Analytics
@@ -47,7 +50,7 @@ var _ generated.ResolverRoot = (*Resolver)(nil)
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
 	return &Resolver{
-		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, payments: d.Payments,
+		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, files: d.Files, payments: d.Payments,
 		usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
 	}
 }

@@ -41,7 +41,7 @@ func TestHTTPStatuses(t *testing.T) {
 		"charset in capitals":                 {body: good, contentType: "application/json; charset=UTF-8", status: 200, media: toJSON, data: true},
 		"a form":                              {body: "query={viewer{role}}", contentType: "application/x-www-form-urlencoded", status: 415, media: toJSON, code: models.CodeUnsupportedMediaType},
 		"plain text":                          {body: good, contentType: "text/plain", status: 415, media: toJSON, code: models.CodeUnsupportedMediaType},
-		"multipart":                           {body: good, contentType: "multipart/form-data; boundary=x", status: 415, media: toJSON, code: models.CodeUnsupportedMediaType},
+		"multipart":                           {body: good, contentType: "multipart/form-data; boundary=x", status: 400, media: toJSON, code: models.CodeInvalidValue},
 		"another charset":                     {body: good, contentType: "application/json; charset=utf-16", status: 415, media: toJSON, code: models.CodeUnsupportedMediaType},
 		"no content type":                     {body: good, contentType: "-", status: 415, media: toJSON, code: models.CodeUnsupportedMediaType},
 		"bad JSON":                            {body: `{"query":`, accept: mediaGraphQL, status: 400, media: toGraphQL, code: models.CodeInvalidJSON},

@@ -23,6 +23,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/sealed"
@@ -70,8 +71,14 @@ func newWorld(t *testing.T) *world {
 	completions := chat.New(reg, ledger, archive.New(db), chat.Config{}, chat.Telemetry{
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
+	store, err := files.OpenStore(ctx, "file:"+t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := files.New(db, store, files.Config{})
+	t.Cleanup(func() { _ = kept.Close() })
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
-		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Payments: payments.New(db, payments.Config{}, log),
+		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Files: kept, Payments: payments.New(db, payments.Config{}, log),
 		Usage: ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {

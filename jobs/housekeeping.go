@@ -41,7 +41,7 @@ func schedule(db *storage.DB, d Deps) []job {
 	if d.ProbeChannels != nil {
 		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
 	}
-	return list
+	return append(list, fileJobs(d.Files)...)
 }
 
 // housekeeping closes usage records that lost their process and deletes what

@@ -27,6 +27,7 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/audit"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/storage"
@@ -56,6 +57,7 @@ type Deps struct {
 	// Analytics packs hours that are over; nil packs none.
 	Analytics *usage.Analytics
 	Archive   *archive.Archive
+	Files     *files.Service // nil: there are none
 	// Idempotency is where answers are kept; nil purges none.
 	Idempotency *idempotency.Store
 	Payments    *payments.Service

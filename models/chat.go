@@ -79,6 +79,8 @@ type ChatCompletionInput struct {
 	Raw []byte `json:"-"`
 	// NoCache asks upstreams even where the key has a response cache.
 	NoCache bool `json:"-"`
+	// Attached is how many bytes of Raw are files that were put in place of their ids.
+	Attached int `json:"-"`
 }
 
 // StreamOptions are options of a streamed completion.
@@ -186,10 +188,14 @@ type ContentPart struct {
 	File       *FilePart   `json:"file,omitempty"`
 }
 
-// ImageURL points at an image by https or data URL.
+// ImageURL points at an image by https or data URL, or by the id of an uploaded
+// file, in URL or in FileID.
 type ImageURL struct {
 	URL    string  `json:"url"`
 	Detail *string `json:"detail,omitempty"`
+	FileID *string `json:"file_id,omitempty"`
+
+	Path string `json:"-"` // of the id in a request of another language, for errors
 }
 
 // InputAudio is audio in base64.
@@ -203,6 +209,8 @@ type FilePart struct {
 	FileID   *string `json:"file_id,omitempty"`
 	FileData *string `json:"file_data,omitempty"`
 	Filename *string `json:"filename,omitempty"`
+
+	Path string `json:"-"` // of FileID in a request of another language, for errors
 }
 
 // Tool is something that the model may ask the client to call.

@@ -245,7 +245,7 @@ func (p *ContentPart) validate(at string) error {
 		return Invalid(at+".type", "'%s.type' must be one of text, image_url, input_audio, file, refusal; got '%s'.", at, clip(p.Type, 40))
 	case !is:
 		return Missing(at + "." + p.Type)
-	case p.ImageURL != nil && p.ImageURL.URL == "":
+	case p.ImageURL != nil && p.ImageURL.URL == "" && p.ImageURL.FileID == nil:
 		return Missing(at + ".image_url.url")
 	case p.Text != nil:
 		return noNUL(at+".text", *p.Text)

@@ -79,7 +79,7 @@ const (
 	CodeRequestTooLarge      = "request_too_large"
 	CodeUnsupportedMediaType = "unsupported_media_type"
 	CodeRateLimitExceeded    = "rate_limit_exceeded"
-	CodeInsufficientQuota    = "insufficient_quota" // a prepaid balance
+	CodeInsufficientQuota    = "insufficient_quota" // a prepaid balance, or the files of an account
 	CodeBudgetExceeded       = "budget_exceeded"
 	CodeInternal             = "internal_error"
 	CodeNoHealthyChannel     = "no_healthy_channel"

@@ -27,6 +27,7 @@ const (
 	AuditPrefix      = "aud_"
 	SessionPrefix    = "ses_"
 	InvitationPrefix = "inv_"
+	FilePrefix       = "file-"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one

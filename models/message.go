@@ -24,6 +24,8 @@ type CreateMessageInput struct {
 	// header: both are for upstreams that speak the language.
 	Raw  []byte `json:"-"`
 	Beta string `json:"-"`
+	// Attached is how many bytes of Raw are files that were put in place of their ids.
+	Attached int `json:"-"`
 }
 
 // Streams says whether the client asked for a stream.

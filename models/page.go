@@ -45,7 +45,10 @@ type Page struct {
 }
 
 // Page checks the arguments and fills in the defaults.
-func (a PageArgs) Page() (Page, error) {
+func (a PageArgs) Page() (Page, error) { return a.PageUpTo(MaxPageSize) }
+
+// PageUpTo is Page for lists whose pages may have other than [MaxPageSize] rows.
+func (a PageArgs) PageUpTo(most int) (Page, error) {
 	p := Page{Limit: DefaultPageSize, Descending: true}
 	cursor, param := a.After, "after"
 	switch {
@@ -67,12 +70,12 @@ func (a PageArgs) Page() (Page, error) {
 	} else if a.Last != nil {
 		p.Limit = *a.Last
 	}
-	if p.Limit < 1 || p.Limit > MaxPageSize {
+	if p.Limit < 1 || p.Limit > most {
 		name := "first"
 		if a.Last != nil {
 			name = "last"
 		}
-		return p, Invalid(name, "'%s' must be between 1 and %d; got %d.", name, MaxPageSize, p.Limit)
+		return p, Invalid(name, "'%s' must be between 1 and %d; got %d.", name, most, p.Limit)
 	}
 	if a.Order != nil {
 		p.Descending = *a.Order != OrderAsc

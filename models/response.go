@@ -45,6 +45,8 @@ type CreateResponseInput struct {
 
 	// Raw is the request as a REST client sent it.
 	Raw []byte `json:"-"`
+	// Attached is how many bytes of Raw are files that were put in place of their ids.
+	Attached int `json:"-"`
 }
 
 // Streams says whether the client asked for a stream.

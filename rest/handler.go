@@ -24,6 +24,7 @@ const (
 
 // Config says how to serve.
 type Config struct {
+	MaxFile   int64         // bytes of an uploaded file at most; 0: any size
 	MaxBody   int64         // bytes of a request's body at most; default 20 MiB
 	KeepAlive time.Duration // silence after which a stream gets a comment; default 15 s
 }

@@ -22,13 +22,15 @@ type pageQuery struct {
 	order  *models.OrderDirection
 }
 
-func parsePage(q url.Values) (pageQuery, error) {
+func parsePage(q url.Values) (pageQuery, error) { return parsePageUpTo(q, models.MaxPageSize) }
+
+func parsePageUpTo(q url.Values, most int) (pageQuery, error) {
 	p := pageQuery{limit: models.DefaultPageSize, after: q.Get("after"), before: q.Get("before")}
 	for _, name := range []string{"limit", "offset", "after", "before"} {
 		p.given = p.given || q.Get(name) != ""
 	}
 	var err error
-	if p.limit, err = intParam(q, "limit", models.DefaultPageSize, 1, models.MaxPageSize); err != nil {
+	if p.limit, err = intParam(q, "limit", models.DefaultPageSize, 1, most); err != nil {
 		return p, err
 	}
 	if p.offset, err = intParam(q, "offset", 0, 0, maxOffset); err != nil {

@@ -53,6 +53,12 @@ func routes() []route {
 		{http.MethodPatch, "/v1/models/{model...}", "Mutation.updateModel", (*handler).updateModel},
 		{http.MethodPut, "/v1/models/{model...}", "Mutation.saveModel", (*handler).saveModel},
 		{http.MethodDelete, "/v1/models/{model...}", "Mutation.deleteModel", (*handler).deleteModel},
+		{http.MethodGet, "/v1/files", "Query.files", (*handler).listFiles},
+		{http.MethodPost, "/v1/files", "Mutation.uploadFile", (*handler).uploadFile},
+		{http.MethodGet, "/v1/files/{id}", "Query.file", (*handler).retrieveFile},
+		{http.MethodDelete, "/v1/files/{id}", "Mutation.deleteFile", (*handler).deleteFile},
+		{http.MethodGet, "/v1/files/{id}/content", "Query.fileContent", (*handler).retrieveFileContent},
+
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
 		{http.MethodGet, "/v1/analytics/usage", "Query.usage", (*handler).usage},

@@ -100,11 +100,14 @@ type sessionRow struct {
 	Tier    models.Tier       `bun:"tier,scanonly"`
 	Status  models.UserStatus `bun:"status,scanonly"`
 	Metered bool              `bun:"metered,scanonly"`
+
+	Concurrency *int `bun:"concurrency,scanonly"` // of the account's plan
 }
 
 func (s *Service) loadSession(ctx context.Context, hash []byte) (*credential, error) {
 	row := new(sessionRow)
 	err := s.db.Read().NewSelect().Model(row).ColumnExpr("s.*, u.role, u.tier, u.status, u.user_groups").
+		ColumnExpr("(SELECT p.concurrency FROM plans AS p WHERE p.tier = u.tier) AS concurrency").
 		ColumnExpr("EXISTS (SELECT 1 FROM budgets AS b WHERE b.owner = s.user_id) AS metered").
 		Join("JOIN users AS u ON u.id = s.user_id").Where("s.hash = ?", hash).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -118,6 +121,7 @@ func (s *Service) loadSession(ctx context.Context, hash []byte) (*credential, er
 		viewer: &models.Viewer{
 			UserID: row.UserID, SessionID: row.ID, Role: row.Role, Tier: row.Tier, Groups: row.Groups,
 			Scopes: roleScopes(row.Role), Metered: row.Metered, OnDisconnect: models.OnDisconnectCancel,
+			Limits: models.NewViewerLimits(models.KeyLimits{}, row.Concurrency),
 		},
 	}
 	cred.used.Store(row.LastSeenAt.Unix())

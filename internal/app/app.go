@@ -96,12 +96,16 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger, analytics := a.ledger(), a.analytics()
-	completions := a.completions(reg, ledger, tel, limiter)
+	kept, err := a.files(ctx)
+	if err != nil {
+		return err
+	}
+	completions := a.completions(reg, ledger, kept, tel, limiter)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
+		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Files: kept, Payments: a.payments(),
+		Usage: ledger, Analytics: analytics, Limiter: limiter,
 	})
-	// The server has put the client's own address into the request, behind proxies too.
 	gql, err := a.graphqlConfig()
 	if err != nil {
 		return err
@@ -110,7 +114,7 @@ func (a *App) wire(ctx context.Context) error {
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		HTTPS:           strings.HasPrefix(a.cfg.publicURL(), "https://"),
-		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
+		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,
 		Idempotency: idempotency.New(a.db, a.box),
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
@@ -121,11 +125,11 @@ func (a *App) wire(ctx context.Context) error {
 	if a.cfg.MetricsAddr != "" {
 		a.ops = server.New(server.Config{
 			Addr: a.cfg.MetricsAddr, ShutdownTimeout: a.cfg.ShutdownTimeout, Metrics: tel.metrics, WriteError: rest.WriteError,
-			Checks: append(a.checks(rds), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
+			Checks: append(a.checks(rds, kept), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
-	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
+	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody), MaxFile: int64(a.cfg.FileMaxSize)})
 	mounts := append([]server.Mount{
 		{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1, Idempotent: true},
 		{Pattern: "/v1/auth/", WriteError: rest.WriteError, Handler: v1, Anonymous: true}, // where people sign in; its answers set cookies
@@ -137,7 +141,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run, limiter.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, kept, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

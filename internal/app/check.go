@@ -39,6 +39,8 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 		return "sqlite:PATH or a URL that begins with postgres://", validDatabase(text)
 	case "redis":
 		return "a URL that begins with redis://, rediss://, unix:// or redis-sentinel://", validRedis(text)
+	case "storage":
+		return "file:PATH, or s3://BUCKET with ?endpoint=URL&region=NAME", strings.HasPrefix(text, "file:") && len(text) > len("file:") || hasScheme(text, "s3")
 	case "http-url":
 		return "a URL that begins with http:// or https://", hasScheme(text, "http", "https")
 	case "smtp":

@@ -59,6 +59,14 @@ type Config struct {
 	DataDir string `group:"Storage" env:"COAI_DATA_DIR" flag:"data-dir" yaml:"data_dir" default:"./data" help:"Directory of the embedded database and the generated master key."`
 	// DatabaseURL says which database holds all records; empty is a SQLite file in DataDir.
 	DatabaseURL string `group:"Storage" env:"COAI_DATABASE_URL" flag:"database-url" yaml:"database_url" secret:"url" check:"database" help:"sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME. Empty: coai.db in the data directory."`
+	// StorageURL says where uploaded files are kept; empty is a folder in DataDir.
+	StorageURL string `group:"Storage" env:"COAI_STORAGE_URL" flag:"storage-url" yaml:"storage_url" secret:"url" check:"storage" help:"Where uploaded files are kept: file:///PATH, or s3://[KEY:SECRET@]BUCKET with ?endpoint=URL&region=NAME&prefix=PATH&path_style=BOOL, all optional; without a key S3's credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role. Empty: files in the data directory."`
+	// FileMaxSize is the largest file that can be uploaded.
+	FileMaxSize Size `group:"Storage" env:"COAI_FILE_MAX_SIZE" flag:"file-max-size" yaml:"file_max_size" default:"512MiB" check:"not-negative" help:"Largest file that can be uploaded. 0: any size."`
+	// FilesMaxCount is how many files an account may have.
+	FilesMaxCount int `group:"Storage" env:"COAI_FILES_MAX_COUNT" flag:"files-max-count" yaml:"files_max_count" default:"10000" check:"not-negative" help:"How many files an account can have. 0: any number."`
+	// FilesMaxTotal is how large all files of an account may be together.
+	FilesMaxTotal Size `group:"Storage" env:"COAI_FILES_MAX_TOTAL" flag:"files-max-total" yaml:"files_max_total" default:"10GiB" check:"not-negative" help:"How large the files of an account can be together. 0: any size."`
 	// RedisURL says which Redis carries tasks and rate limits; empty is one inside the process.
 	RedisURL string `group:"Storage" env:"COAI_REDIS_URL" flag:"redis-url" yaml:"redis_url" secret:"url" check:"redis" help:"redis:// or rediss:// URL. Empty: embedded in the process, for a single one."`
 	// AutoMigrate says whether a start brings the database schema up to date.
@@ -162,6 +170,14 @@ func (c *Config) Database() string {
 // embeddedDatabase says whether the database is a file that one serving
 // process has for itself.
 func (c *Config) embeddedDatabase() bool { return strings.HasPrefix(c.Database(), "sqlite:") }
+
+// Storage is the blob store's URL, the default resolved.
+func (c *Config) Storage() string {
+	if c.StorageURL != "" {
+		return c.StorageURL
+	}
+	return "file:" + filepath.Join(c.DataDir, "files")
+}
 
 // masterKeyFile is where a generated master key is kept.
 func (c *Config) masterKeyFile() string { return filepath.Join(c.DataDir, "master.key") }

@@ -16,6 +16,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/safehttp"
@@ -163,11 +164,11 @@ func (c *core) analytics() *usage.Analytics {
 }
 
 // completions makes the service; without a limiter it is for probes alone.
-func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry, limiter *ratelimit.Limiter) *chat.Service {
+func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, kept *files.Service, tel *telemetry, limiter *ratelimit.Limiter) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
 		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
-		Limiter: limiter,
+		Files: kept, Limiter: limiter,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -182,10 +183,10 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, kept *files.Service, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
-		Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Files: kept, Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
 	}, c.log)
@@ -193,8 +194,8 @@ func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.A
 
 // checks are the parts that /readyz reports. Without its database the product
 // can do nothing; without Redis limits are counted in each process alone.
-func (c *core) checks(rds *storage.Redis) []server.Check {
-	list := []server.Check{{Name: "database", Vital: true, Probe: c.db.Ping}}
+func (c *core) checks(rds *storage.Redis, kept *files.Service) []server.Check {
+	list := []server.Check{{Name: "database", Vital: true, Probe: c.db.Ping}, {Name: "files", Probe: kept.Ping}}
 	if !rds.Embedded {
 		list = append(list, server.Check{Name: "redis", Probe: func(ctx context.Context) error {
 			return rds.Client.Ping(ctx).Err()

@@ -14,7 +14,7 @@ import (
 // graphqlConfig says what the settings let GraphQL's clients do.
 func (a *App) graphqlConfig() (graph.HandlerConfig, error) {
 	cfg := graph.HandlerConfig{
-		MaxBody: int64(a.cfg.MaxBody),
+		MaxBody: int64(a.cfg.MaxBody), MaxUpload: int64(a.cfg.FileMaxSize), UploadDir: a.cfg.DataDir,
 		// The server has put the client's own address into the request, behind proxies too.
 		Origins:         a.cfg.CORSOrigins,
 		NoIntrospection: !a.cfg.GraphQLIntrospection,

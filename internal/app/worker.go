@@ -51,11 +51,15 @@ func (w *Worker) wire(ctx context.Context) error {
 	}
 	ledger := w.ledger()
 	w.loops = []func(context.Context) error{reg.Run}
-	w.run = w.jobs(rds, ledger, w.analytics(), w.completions(reg, ledger, tel, nil), tel).Run
+	kept, err := w.files(ctx)
+	if err != nil {
+		return err
+	}
+	w.run = w.jobs(rds, ledger, w.analytics(), kept, w.completions(reg, ledger, kept, tel, nil), tel).Run
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,
-			Checks: w.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
+			Checks: w.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,
 		}, w.accounts, ratelimit.NewMemory(), w.log, tel.meter, tel.tracer)
 	}
 	return nil

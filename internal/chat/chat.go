@@ -11,6 +11,7 @@ import (
 
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
@@ -46,6 +47,7 @@ type Config struct {
 	// Limiter holds keys and accounts to how many requests they may have at a time,
 	// and keys to their tokens; nil: nobody is.
 	Limiter *ratelimit.Limiter
+	Files   *files.Service // that messages refer to; nil: none
 }
 
 // Service answers completions.
@@ -59,6 +61,7 @@ type Service struct {
 	cache    answers
 	drains   *drains
 	limiter  *ratelimit.Limiter
+	files    *files.Service
 }
 
 // New makes the service. The archive keeps the responses that clients may
@@ -69,7 +72,7 @@ func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg
 	}
 	return &Service{
 		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, retries: cfg.Retries, measure: newMeasure(tel),
-		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg), limiter: cfg.Limiter,
+		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg), limiter: cfg.Limiter, files: cfg.Files,
 	}
 }
 
@@ -177,6 +180,9 @@ func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCo
 	}
 	route, err := s.channels.Plan(v, in.Model)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.resolveFiles(ctx, v, in, route); err != nil {
 		return nil, err
 	}
 	if route.Sticky() {

@@ -307,7 +307,7 @@ func maxOutput(in *models.ChatCompletionInput, m *models.Model) int64 {
 // roughPrompt counts a prompt's tokens as a quarter of its bytes.
 func roughPrompt(in *models.ChatCompletionInput) int64 {
 	if in.Raw != nil {
-		return int64(len(in.Raw)+3) / 4
+		return int64(len(in.Raw)-in.Attached+3) / 4
 	}
 	n := 0
 	for i := range in.Messages {

@@ -14,6 +14,9 @@ import (
 // bytes are passed on, see [Service.native]; else it is a chat completion
 // underneath. Its errors are those of [Service.Complete]. Scope: chat.
 func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models.CreateMessageInput) (*models.CreateMessagePayload, error) {
+	if err := s.messageFiles(ctx, v, &in); err != nil {
+		return nil, err
+	}
 	if route := s.native(v, in.Model, in.Raw, providers.Messages); route != nil {
 		r, err := s.passMessage(ctx, v, route, &in)
 		if err == nil {
@@ -48,6 +51,9 @@ func (s *Service) CreateMessage(ctx context.Context, v *models.Viewer, in models
 // ways of [Service.CreateMessage]. Its errors are those of [Service.Stream].
 // Scope: chat.
 func (s *Service) StreamMessage(ctx context.Context, v *models.Viewer, in models.CreateMessageInput) (*Events, error) {
+	if err := s.messageFiles(ctx, v, &in); err != nil {
+		return nil, err
+	}
 	if route := s.native(v, in.Model, in.Raw, providers.Messages); route != nil {
 		r, err := s.passMessage(ctx, v, route, &in)
 		if err != nil {
@@ -64,8 +70,11 @@ func (s *Service) StreamMessage(ctx context.Context, v *models.Viewer, in models
 
 // CountMessageTokens counts the tokens of a request in Anthropic's language with
 // the local tokenizer. Nothing is asked of a channel. Scope: chat.
-func (s *Service) CountMessageTokens(_ context.Context, v *models.Viewer, in models.CreateMessageInput) (*models.CountMessageTokensPayload, error) {
+func (s *Service) CountMessageTokens(ctx context.Context, v *models.Viewer, in models.CreateMessageInput) (*models.CountMessageTokensPayload, error) {
 	if err := v.Require(models.ScopeChat); err != nil {
+		return nil, err
+	}
+	if err := s.messageFiles(ctx, v, &in); err != nil {
 		return nil, err
 	}
 	translated, err := messages.Prompt(&in)

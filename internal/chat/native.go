@@ -46,7 +46,7 @@ func (s *Service) pass(ctx context.Context, v *models.Viewer, route *channels.Ro
 	call.Count = func() int64 {
 		in, err := prompt()
 		if err != nil {
-			return int64(len(call.Body)+3) / 4
+			return int64(len(call.Body)-call.Attached+3) / 4
 		}
 		return tokens.CountPrompt(in)
 	}
@@ -71,7 +71,7 @@ func (s *Service) passMessage(ctx context.Context, v *models.Viewer, route *chan
 	}
 	return s.pass(ctx, v, route, RelayCall{
 		Endpoint: providers.Messages, Operation: models.OperationMessages, Model: in.Model,
-		Beta: in.Beta, Body: in.Raw, Stream: in.Streams(), MaxOutput: in.MaxTokens, Mend: wants("content"),
+		Beta: in.Beta, Body: in.Raw, Stream: in.Streams(), MaxOutput: in.MaxTokens, Mend: wants("content"), Attached: in.Attached,
 	}, func() (*models.ChatCompletionInput, error) {
 		translated, err := messages.Prompt(in)
 		return &translated, err
@@ -112,7 +112,7 @@ func (s *Service) passResponse(ctx context.Context, v *models.Viewer, route *cha
 	}
 	return s.pass(ctx, v, route, RelayCall{
 		Endpoint: providers.Responses, Operation: models.OperationResponses, Model: in.Model,
-		Body: in.Raw, Stream: in.Streams(), MaxOutput: most, Mend: wants("output"),
+		Body: in.Raw, Stream: in.Streams(), MaxOutput: most, Mend: wants("output"), Attached: in.Attached,
 	}, func() (*models.ChatCompletionInput, error) {
 		translated, err := responses.Translate(in, "", nil, nil)
 		if err != nil {

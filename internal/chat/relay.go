@@ -35,6 +35,7 @@ type RelayCall struct {
 	Stream      bool   // the client asked for events
 	WantsUsage  bool   // a streamed text completion: the client asked for the usage chunk
 	Binary      bool   // an answer that is not JSON passes through as it comes, instead of being read whole
+	Attached    int    // bytes of Body that are files
 
 	// Count is the number of prompt tokens, asked for when the upstream tells no
 	// numbers; nil: the endpoint is free.

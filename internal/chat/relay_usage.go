@@ -22,7 +22,7 @@ func (j *job) rough() int64 {
 	case j.call.Count == nil || !isJSON(j.call.ContentType):
 		return 0
 	}
-	return int64(len(j.call.Body)+3) / 4
+	return int64(len(j.call.Body)-j.call.Attached+3) / 4
 }
 
 // relayed is what an attempt at another endpoint has consumed, by the rules of [job.used].

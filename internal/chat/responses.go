@@ -20,6 +20,9 @@ import (
 // read for 30 days. Scope: chat.
 func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in models.CreateResponseInput) (*models.CreateResponsePayload, error) {
 	if route := s.nativeResponse(v, &in); route != nil {
+		if err := s.responseFiles(ctx, v, &in); err != nil {
+			return nil, err
+		}
 		r := s.passResponse(ctx, v, route, &in)
 		if err := r.begin(); err != nil {
 			return nil, err
@@ -54,6 +57,9 @@ func (s *Service) CreateResponse(ctx context.Context, v *models.Viewer, in model
 // out; one that fails is not stored. Scope: chat.
 func (s *Service) StreamResponse(ctx context.Context, v *models.Viewer, in models.CreateResponseInput) (*Events, error) {
 	if route := s.nativeResponse(v, &in); route != nil {
+		if err := s.responseFiles(ctx, v, &in); err != nil {
+			return nil, err
+		}
 		return &Events{native: s.passResponse(ctx, v, route, &in)}, nil
 	}
 	d, err := s.draft(ctx, v, &in)

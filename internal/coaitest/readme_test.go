@@ -41,15 +41,15 @@ func examples(t *testing.T) []example {
 	return list
 }
 
-// runtime runs the example, or checks its syntax, on a running product.
-type runtime struct {
+// interpreter runs the example, or checks its syntax, on a running product.
+type interpreter struct {
 	p   *coaitest.Product
 	env []string
 	ids map[string]string // what stands for an id in the README, and one
 }
 
 // TestExamplesOfTheReadme runs every example of the README: what it says works.
-// Those without a runtime here are read for their syntax.
+// Those without an interpreter here are read for their syntax.
 func TestExamplesOfTheReadme(t *testing.T) {
 	t.Parallel()
 	p := coaitest.Start(t, coaitest.Backends{})
@@ -58,7 +58,7 @@ func TestExamplesOfTheReadme(t *testing.T) {
 		p.Do(method, path, coaitest.AdminKey, body).JSON(t, &object)
 		return object.ID
 	}
-	r := &runtime{p: p}
+	r := &interpreter{p: p}
 	r.ids = map[string]string{"ch_…": made("POST", "/v1/channels", object{"name": "c", "type": "echo", "models": []string{"m"}})}
 	r.env = append(os.Environ(), "KEY="+coaitest.AdminKey, "ADMIN="+coaitest.AdminKey, //nolint:forbidigo // programs need PATH and HOME
 		"ID="+made("POST", "/v1/api-keys", object{"name": "k"}), "USER="+made("GET", "/v1/users/me", nil))
@@ -86,7 +86,7 @@ func TestExamplesOfTheReadme(t *testing.T) {
 	}
 }
 
-func (r *runtime) run(t *testing.T, dir, name string, args ...string) string {
+func (r *interpreter) run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -100,7 +100,7 @@ func (r *runtime) run(t *testing.T, dir, name string, args ...string) string {
 }
 
 // shell runs what asks the product by curl; other commands are read only.
-func (r *runtime) shell(t *testing.T, e example) {
+func (r *interpreter) shell(t *testing.T, e example) {
 	t.Helper()
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("bash is not installed")
@@ -117,7 +117,7 @@ func (r *runtime) shell(t *testing.T, e example) {
 	}
 }
 
-func (r *runtime) node(t *testing.T, e example) {
+func (r *interpreter) node(t *testing.T, e example) {
 	t.Helper()
 	dir := filepath.Join("testdata", "node")
 	if _, err := exec.LookPath("node"); err != nil {
@@ -137,7 +137,7 @@ func (r *runtime) node(t *testing.T, e example) {
 	}
 }
 
-func (r *runtime) python(t *testing.T, e example) {
+func (r *interpreter) python(t *testing.T, e example) {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("python3 is not installed")
@@ -152,7 +152,7 @@ func (r *runtime) python(t *testing.T, e example) {
 	}
 }
 
-func (r *runtime) golang(t *testing.T, e example) {
+func (r *interpreter) golang(t *testing.T, e example) {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not installed")

@@ -301,7 +301,7 @@ func TestResponsesErrors(t *testing.T) {
 		"an unknown item":   {object{"input": []object{{"type": "computer_call"}}}, 400, "unsupported_parameter", "input[0].type"},
 		"a part's type":     {object{"input": []object{{"role": "user", "content": []object{{"type": "input_text", "text": 1}}}}}, 400, "invalid_value", "input[0].content[0].text"},
 		"an output alone":   {object{"input": []object{{"type": "function_call_output", "call_id": "c", "output": "x"}}}, 400, "invalid_value", "input[0].call_id"},
-		"a file by id":      {object{"input": []object{{"role": "user", "content": []object{{"type": "input_image", "file_id": "f"}}}}}, 400, "unsupported_parameter", "input[0].content[0].file_id"},
+		"a file by id":      {object{"input": []object{{"role": "user", "content": []object{{"type": "input_image", "file_id": "f"}}}}}, 404, "resource_not_found", "input[0].content[0].file_id"},
 		"unknown to follow": {object{"input": "x", "previous_response_id": "resp_none"}, 404, "resource_not_found", "previous_response_id"},
 		"unknown model":     {object{"input": "x", "model": "nothing"}, 404, "model_not_found", "model"},
 		"temperature":       {object{"input": "x", "temperature": 3}, 400, "invalid_value", "temperature"},

@@ -3,10 +3,12 @@ package coaitest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/openai/openai-go/v3"
@@ -42,6 +44,35 @@ func TestOpenAIGoSDK(t *testing.T) {
 			}
 			if s.Err() != nil || acc.Choices[0].Message.Content != "Hello from Go" || acc.Usage.TotalTokens == 0 {
 				t.Errorf("%+v, %v", acc, s.Err())
+			}
+		})
+		t.Run("files", func(t *testing.T) {
+			f, err := client.Files.New(t.Context(), openai.FileNewParams{
+				File: openai.File(strings.NewReader("Hello file"), "hello.txt", "text/plain"), Purpose: openai.FilePurposeUserData,
+			})
+			if err != nil || f.Filename != "hello.txt" || f.Bytes != 10 || f.Status != openai.FileObjectStatusProcessed {
+				t.Fatalf("%+v, %v", f, err)
+			}
+			if got, err := client.Files.Get(t.Context(), f.ID); err != nil || got.ID != f.ID || got.Purpose != openai.FileObjectPurposeUserData {
+				t.Errorf("%+v, %v", got, err)
+			}
+			res, err := client.Files.Content(t.Context(), f.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(res.Body); err != nil || string(b) != "Hello file" || res.Body.Close() != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+			list := client.Files.ListAutoPaging(t.Context(), openai.FileListParams{Purpose: openai.String("user_data"), Limit: openai.Int(1)})
+			n := 0
+			for list.Next() {
+				n++
+			}
+			if list.Err() != nil || n != 1 {
+				t.Errorf("%d files, %v", n, list.Err())
+			}
+			if gone, err := client.Files.Delete(t.Context(), f.ID); err != nil || !gone.Deleted {
+				t.Errorf("%+v, %v", gone, err)
 			}
 		})
 		t.Run("tools", func(t *testing.T) {

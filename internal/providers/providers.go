@@ -63,6 +63,14 @@ const (
 	Messages       Endpoint = "messages" // Anthropic's own
 )
 
+// DocumentReader is a [Provider] that may say of its upstream that its models read
+// PDF files. To others the text in them is sent.
+type DocumentReader interface {
+	Provider
+
+	ReadsDocuments() bool
+}
+
 // Relayer is a [Provider] that serves other endpoints too. It speaks each of
 // them in the endpoint's own language, OpenAI's or Anthropic's, whatever the
 // upstream speaks.

@@ -62,7 +62,7 @@ func (c *child) ready(ask func() error) error {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			log, _ := os.ReadFile(filepath.Join(c.dir, "log"))
+			log, _ := os.ReadFile(filepath.Join(c.dir, "log")) //nolint:gosec // a folder of our own
 			c.stop()
 			return fmt.Errorf("it does not answer: %w\n%s", err, log)
 		}

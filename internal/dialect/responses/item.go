@@ -218,10 +218,11 @@ func (t *translator) parts(content dialect.Value, role models.MessageRole) []mod
 			s := t.Text(p, "refusal")
 			parts = append(parts, models.ContentPart{Type: "text", Text: &s})
 		case "input_image":
-			if p.Get("file_id").Given() {
-				t.Unsupported(p.Get("file_id").Path, "Images by 'file_id' are not supported; send 'image_url', which may be a data URL.")
+			image := &models.ImageURL{Detail: t.Optional(p, "detail"), FileID: t.Optional(p, "file_id"), Path: p.Get("file_id").Path}
+			if image.FileID == nil {
+				image.URL = t.Name(p, "image_url")
 			}
-			parts = append(parts, models.ContentPart{Type: "image_url", ImageURL: &models.ImageURL{URL: t.Name(p, "image_url"), Detail: t.Optional(p, "detail")}})
+			parts = append(parts, models.ContentPart{Type: "image_url", ImageURL: image})
 		case "input_file":
 			parts = append(parts, t.file(p))
 		case "input_audio":
@@ -240,7 +241,7 @@ func (t *translator) file(p dialect.Value) models.ContentPart {
 	if p.Get("file_url").Given() {
 		t.Unsupported(p.Get("file_url").Path, "Files by 'file_url' are not supported; send 'file_data'.")
 	}
-	f := &models.FilePart{FileID: t.Optional(p, "file_id"), FileData: t.Optional(p, "file_data"), Filename: t.Optional(p, "filename")}
+	f := &models.FilePart{FileID: t.Optional(p, "file_id"), FileData: t.Optional(p, "file_data"), Filename: t.Optional(p, "filename"), Path: p.Get("file_id").Path}
 	if f.FileID == nil && f.FileData == nil {
 		t.Fail(models.Missing(p.Get("file_data").Path))
 	}

@@ -51,6 +51,16 @@ for await (const part of await openai.completions.create({ model: "echo", prompt
 }
 assert.equal(completed, "Hello from Node");
 
+const kept = await openai.files.create({ file: await toFile(Buffer.from("Hello file"), "hello.txt"), purpose: "user_data", expires_after: { anchor: "created_at", seconds: 3600 } });
+assert.equal((await openai.files.waitForProcessing(kept.id, { pollInterval: 10 })).status, "processed");
+assert.equal((await openai.files.retrieve(kept.id)).filename, "hello.txt");
+assert.equal(await (await openai.files.content(kept.id)).text(), "Hello file");
+const listed = [];
+for await (const f of openai.files.list({ purpose: "user_data", limit: 1 })) listed.push(f.id);
+assert.deepEqual(listed, [kept.id]);
+assert.equal((await openai.files.delete(kept.id)).deleted, true);
+await assert.rejects(openai.files.retrieve(kept.id), (e) => e instanceof OpenAI.NotFoundError);
+
 const models = [];
 for await (const m of openai.models.list()) models.push(m.id);
 assert.deepEqual(models, ["echo"]);

@@ -1,0 +1,4 @@
+package openai
+
+// ReadsDocuments is providers.DocumentReader's: PDF files go to the upstream as they are.
+func (p *Provider) ReadsDocuments() bool { return true }
