@@ -13,6 +13,9 @@ type EventType string
 // The event types.
 const (
 	EventChannelHealthChanged EventType = "channel.health_changed" // for admins alone
+
+	EventConversationCreated   EventType = "conversation.created"
+	EventConversationCompleted EventType = "conversation.completed"
 )
 
 // Event is something that happened, written down in the transaction that made

@@ -25,6 +25,8 @@ const (
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
+
+	ConversationPrefix = "conv_"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
@@ -37,4 +39,20 @@ func NewID(prefix string) string {
 	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16)
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
 	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
+}
+
+// NewIDAfter makes an id that sorts after another one of the same prefix, also
+// within its millisecond and when clocks differ.
+func NewIDAfter(prefix, last string) string {
+	id := NewID(prefix)
+	if id > last {
+		return id
+	}
+	b, err := idEncoding.DecodeString(strings.ToUpper(strings.TrimPrefix(last, prefix)))
+	if err != nil || len(b) != 16 {
+		return id
+	}
+	binary.BigEndian.PutUint64(b[:8], (binary.BigEndian.Uint64(b[:8])>>16+1)<<16)
+	_, _ = rand.Read(b[6:])
+	return prefix + strings.ToLower(idEncoding.EncodeToString(b))
 }
