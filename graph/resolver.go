@@ -11,6 +11,7 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -23,6 +24,8 @@ type Deps struct {
 	Chat     *chat.Service
 	Usage    *usage.Ledger
 	Limiter  *ratelimit.Limiter // charged for each operation over a websocket
+
+	Conversations *conversations.Service
 }
 
 // Resolver resolves the schema's fields. It is safe for concurrent use.
@@ -32,13 +35,18 @@ type Resolver struct {
 	chat     *chat.Service
 	usage    *usage.Ledger
 	limiter  *ratelimit.Limiter
+
+	conversations *conversations.Service
 }
 
 var _ generated.ResolverRoot = (*Resolver)(nil)
 
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
-	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter}
+	return &Resolver{
+		accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter,
+		conversations: d.Conversations,
+	}
 }
 
 // Query resolves what can be read.
@@ -56,6 +64,9 @@ func (r *Resolver) User() generated.UserResolver { return user{r} }
 // ApiKey resolves a key's fields that are not columns.
 func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive // gqlgen spells it so
 
+// Conversation resolves a conversation's fields that are not columns.
+func (r *Resolver) Conversation() generated.ConversationResolver { return conversation{r} }
+
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {
 	return chatCompletionInput{}
@@ -67,6 +78,7 @@ type (
 	subscription        struct{ *Resolver }
 	user                struct{ *Resolver }
 	apiKey              struct{ *Resolver }
+	conversation        struct{ *Resolver }
 	chatCompletionInput struct{}
 )
 

@@ -22,6 +22,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/testdb"
@@ -65,11 +66,14 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	completions := chat.New(reg, ledger, archive.New(db), chat.Config{}, chat.Telemetry{
+	conv := conversations.New(db, log)
+	t.Cleanup(func() { _ = conv.Close(ctx) })
+	completions := chat.New(reg, ledger, archive.New(db), chat.Config{Conversations: conv}, chat.Telemetry{
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
 		Accounts: acc, Channels: reg, Chat: completions, Usage: ledger, Limiter: ratelimit.NewMemory(),
+		Conversations: conv,
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)
@@ -152,6 +156,14 @@ func (f streamFunc) ChatCompletion(ctx context.Context, in models.ChatCompletion
 }
 
 func (streamFunc) Message(context.Context, models.CreateMessageInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) SendMessage(context.Context, models.SendMessageInput) (<-chan *models.ChatCompletionChunk, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) ConversationEvents(context.Context, string) (<-chan *models.ConversationEvent, error) {
 	return nil, errors.New("not this one")
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -58,6 +59,9 @@ type Deps struct {
 	// KeyRetention is how long API keys are kept after they expired or were
 	// revoked; 0 means [DefaultKeyRetention].
 	KeyRetention time.Duration
+	// Conversations are kept for ConversationRetention after they were deleted; nil: there are none.
+	Conversations         *conversations.Service
+	ConversationRetention time.Duration
 	// Meter counts the runs; nil counts nothing.
 	Meter metric.Meter
 }

@@ -27,6 +27,7 @@ var unmarshalers = json.JoinUnmarshalers( //nolint:gochecknoglobals // a constan
 	omittable[*string](), omittable[*int](), omittable[*time.Time](),
 	omittable[[]string](), omittable[[]models.Scope](),
 	omittable[*models.Nanos](), omittable[models.StringMap](), omittable[*models.ChannelStatus](),
+	omittable[*models.ConversationStatus](), omittable[models.Metadata](),
 	omittable[*models.ChannelLimits](), omittable[*models.ChannelSettings](),
 )
 

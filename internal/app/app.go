@@ -92,10 +92,12 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger := a.ledger()
-	completions := a.completions(reg, ledger, tel)
+	conv := a.conversations()
+	completions := a.completions(reg, ledger, conv, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Conversations: conv,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
@@ -114,17 +116,16 @@ func (a *App) wire(ctx context.Context) error {
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
+	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
-		server.Mount{
-			Pattern: "/v1/", WriteError: rest.WriteError,
-			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
-		},
+		server.Mount{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1},
+		server.Mount{Pattern: "/v1/shared/", WriteError: rest.WriteError, Handler: v1, Anonymous: true},
 		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
 		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, conv, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/server"
@@ -140,10 +141,17 @@ func (c *core) ledger() *usage.Ledger {
 	return l
 }
 
-func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
+func (c *core) conversations() *conversations.Service {
+	s := conversations.New(c.db, c.log)
+	c.onClose("conversations", s.Close)
+	return s
+}
+
+func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, conv *conversations.Service, tel *telemetry) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
 		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
+		Conversations: conv, TitleModel: c.cfg.TitleModel,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -158,10 +166,11 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, conv *conversations.Service, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
+		Conversations: conv, ConversationRetention: c.cfg.ConversationRetention,
 	}, c.log)
 }
 

@@ -57,6 +57,7 @@ func newDrains(cfg Config) *drains {
 // be asked of the service any more.
 func (s *Service) Close(ctx context.Context) error {
 	defer s.cache.close()
+	s.titles.close(ctx)
 	waiting, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	if s.drains.slots.Acquire(waiting, s.drains.most) == nil {

@@ -43,6 +43,7 @@ type job struct {
 	pricing   *models.Pricing // of the running attempt: its price when it began
 	noted     int             // bytes produced at the last checkpoint
 	departure *departure      // nil: the job ends with its client
+	turn      *turn           // nil: it is stored in no conversation
 }
 
 func (s *Service) newJob(ctx context.Context, v *models.Viewer, in *models.ChatCompletionInput, route *channels.Route, stream bool) *job {
@@ -66,6 +67,7 @@ func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, 
 
 // close ends the upstream request, if one still runs, and the span.
 func (j *job) close() {
+	j.turn.failed(j, nil)
 	j.cancel()
 	j.departure.close()
 	j.span.End()
@@ -119,6 +121,7 @@ func (j *job) begin(a *channels.Attempt) error {
 		}
 		return unrecorded(err)
 	}
+	j.turn.attempt(j.record.ID)
 	return nil
 }
 
@@ -258,6 +261,7 @@ func (j *job) checkpoint() {
 // end marks the span as failed and gives the error back.
 func (j *job) end(err error) error {
 	j.s.measure.failed(j.span, err)
+	j.turn.failed(j, err)
 	return err
 }
 
