@@ -149,7 +149,7 @@ func BenchmarkLargeAccount(b *testing.B) {
 func plans(b *testing.B, db *storage.DB, queries map[string]func(ctx context.Context) error) {
 	b.Helper()
 	said := &statements{}
-	db.Read().AddQueryHook(said)
+	db.Read().AddQueryHook(said) //nolint:staticcheck // the service has this pool, not a copy with a hook
 	for name, query := range queries {
 		said.list = nil
 		if err := query(b.Context()); err != nil {

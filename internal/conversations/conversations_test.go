@@ -694,7 +694,7 @@ func TestMessagesOfAPageAreReadTogether(t *testing.T) {
 			}
 		}
 		said := new(statements)
-		w.db.Read().AddQueryHook(said)
+		w.db.Read().AddQueryHook(said) //nolint:staticcheck // the service has this pool, not a copy with a hook
 		page, err := w.Conversations(ctx, ada, models.PageArgs{}, &models.ConversationOrder{Direction: ptr(models.OrderAsc)}, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -118,13 +118,12 @@ func (w *Watch) read() error {
 	db := w.s.db.Read()
 	err := db.NewSelect().Model(&list).Where("cl.conversation_id = ?", w.id).Where("cl.revision > ?", w.seen).
 		OrderExpr("cl.revision").Limit(watchSize).Scan(w.ctx)
-	if err != nil && w.ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
+	switch {
+	case w.ctx.Err() != nil:
+		return nil // nobody watches any more
+	case err != nil:
 		return fmt.Errorf("read changes: %w", err)
-	}
-	if len(list) == 0 {
+	case len(list) == 0:
 		return nil
 	}
 	w.seen = list[len(list)-1].Revision
