@@ -121,7 +121,7 @@ func (s *Service) postgresCandidates(ctx context.Context, v *models.Viewer, term
 		finds = nil
 		return tx.NewRaw("WITH hits AS MATERIALIZED (SELECT id FROM conversation_search WHERE terms @@ (?::tsquery && to_tsquery('simple', ?))) ?",
 			"'@"+owner(v.UserID)+"'", query,
-			all(tx).TableExpr("hits").Join("JOIN conversation_search AS cs ON cs.id = hits.id").Join(conversation)).Scan(ctx, &finds)
+			all(tx).TableExpr("hits").Join("JOIN conversation_search AS cs ON cs.owner = ? AND cs.id = hits.id", owner(v.UserID)).Join(conversation)).Scan(ctx, &finds)
 	})
 	return finds, err //nolint:wrapcheck // wrapped by the caller
 }

@@ -75,17 +75,16 @@ CREATE INDEX conversation_messages_unsettled ON conversation_messages (usage_id)
 -- however many others have. Terms are in the form of to_tsvector('simple'), which
 -- knows no language and so fits all of them.
 CREATE TABLE conversation_search (
-    id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id              BIGINT GENERATED ALWAYS AS IDENTITY,
     conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     message_id      TEXT NOT NULL,
     owner           TEXT NOT NULL,
     words           TEXT NOT NULL,
-    terms           TSVECTOR GENERATED ALWAYS AS (to_tsvector('simple'::regconfig, words) || array_to_tsvector(ARRAY['@' || owner])) STORED
+    terms           TSVECTOR GENERATED ALWAYS AS (to_tsvector('simple'::regconfig, words) || array_to_tsvector(ARRAY['@' || owner])) STORED,
+    PRIMARY KEY (owner, id) -- gives the newest rows of an owner, for words that are in very many
 );
 CREATE INDEX conversation_search_terms ON conversation_search USING gin (terms);
 CREATE INDEX conversation_search_message ON conversation_search (conversation_id, message_id);
--- The newest rows of an owner, for words that are in very many.
-CREATE INDEX conversation_search_newest ON conversation_search (owner, id);
 
 CREATE TABLE conversation_shares (
     conversation_id TEXT        NOT NULL PRIMARY KEY REFERENCES conversations (id) ON DELETE CASCADE,
