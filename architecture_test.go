@@ -34,7 +34,10 @@ func levels() [][]string {
 			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
 			"internal/providers/ollama", "internal/providers/echo",
 		},
-		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/files", "internal/payments", "internal/usage"},
+		4: {
+			"internal/accounts", "internal/archive", "internal/channels", "internal/conversations", "internal/files",
+			"internal/payments", "internal/usage",
+		},
 		5: {"internal/chat"},
 		6: {"graph", "jobs", "internal/server"},
 		7: {"rest"},

@@ -26,6 +26,10 @@ func (r query) Node(ctx context.Context, id string) (models.Node, error) {
 		return asNode(r.payments.Payment(ctx, v, id))
 	case strings.HasPrefix(id, models.FilePrefix):
 		return asNode(r.files.File(ctx, v, id))
+	case strings.HasPrefix(id, models.ConversationPrefix):
+		return asNode(r.conversations.Conversation(ctx, v, id))
+	case strings.HasPrefix(id, models.MessagePrefix):
+		return asNode(r.conversations.Message(ctx, v, id))
 	case strings.HasPrefix(id, models.ModelPrefix):
 		return r.modelNode(ctx, v, id)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -21,28 +22,30 @@ import (
 
 // Deps are the domain packages that resolvers call. All are required.
 type Deps struct {
-	Accounts  *accounts.Service
-	Audit     *audit.Log
-	Channels  *channels.Registry
-	Chat      *chat.Service
-	Files     *files.Service
-	Payments  *payments.Service
-	Usage     *usage.Ledger
-	Analytics *usage.Analytics
-	Limiter   *ratelimit.Limiter // charged for each operation over a websocket
+	Accounts      *accounts.Service
+	Audit         *audit.Log
+	Channels      *channels.Registry
+	Chat          *chat.Service
+	Conversations *conversations.Service
+	Files         *files.Service
+	Payments      *payments.Service
+	Usage         *usage.Ledger
+	Analytics     *usage.Analytics
+	Limiter       *ratelimit.Limiter // charged for each operation over a websocket
 }
 
 // Resolver resolves the schema's fields. It is safe for concurrent use.
 type Resolver struct {
-	accounts  *accounts.Service
-	audit     *audit.Log
-	channels  *channels.Registry
-	chat      *chat.Service
-	files     *files.Service
-	payments  *payments.Service
-	usage     *usage.Ledger
-	analytics *usage.Analytics
-	limiter   *ratelimit.Limiter
+	accounts      *accounts.Service
+	audit         *audit.Log
+	channels      *channels.Registry
+	chat          *chat.Service
+	conversations *conversations.Service
+	files         *files.Service
+	payments      *payments.Service
+	usage         *usage.Ledger
+	analytics     *usage.Analytics
+	limiter       *ratelimit.Limiter
 }
 
 var _ generated.ResolverRoot = (*Resolver)(nil)
@@ -50,8 +53,8 @@ var _ generated.ResolverRoot = (*Resolver)(nil)
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
 	return &Resolver{
-		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, files: d.Files, payments: d.Payments,
-		usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
+		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, conversations: d.Conversations,
+		files: d.Files, payments: d.Payments, usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
 	}
 }
 
@@ -70,6 +73,9 @@ func (r *Resolver) User() generated.UserResolver { return user{r} }
 // ApiKey resolves a key's fields that are not columns.
 func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive // gqlgen spells it so
 
+// Conversation resolves a conversation's fields that are not columns.
+func (r *Resolver) Conversation() generated.ConversationResolver { return conversation{r} }
+
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {
 	return chatCompletionInput{}
@@ -81,6 +87,7 @@ type (
 	subscription        struct{ *Resolver }
 	user                struct{ *Resolver }
 	apiKey              struct{ *Resolver }
+	conversation        struct{ *Resolver }
 	chatCompletionInput struct{}
 )
 

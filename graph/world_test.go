@@ -23,6 +23,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -68,7 +69,9 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	completions := chat.New(reg, ledger, archive.New(db), chat.Config{}, chat.Telemetry{
+	conv := conversations.New(db, log)
+	t.Cleanup(func() { _ = conv.Close(ctx) })
+	completions := chat.New(reg, ledger, archive.New(db), chat.Config{Conversations: conv}, chat.Telemetry{
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
 	store, err := files.OpenStore(ctx, "file:"+t.TempDir())
@@ -78,8 +81,9 @@ func newWorld(t *testing.T) *world {
 	kept := files.New(db, store, files.Config{})
 	t.Cleanup(func() { _ = kept.Close() })
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
-		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Files: kept, Payments: payments.New(db, payments.Config{}, log),
-		Usage: ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
+		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Conversations: conv, Files: kept,
+		Payments: payments.New(db, payments.Config{}, log),
+		Usage:    ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)
@@ -162,6 +166,14 @@ func (f streamFunc) ChatCompletion(ctx context.Context, in models.ChatCompletion
 }
 
 func (streamFunc) Message(context.Context, models.CreateMessageInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) SendMessage(context.Context, models.SendMessageInput) (<-chan *models.ChatCompletionChunk, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) ConversationEvents(context.Context, string) (<-chan *models.ConversationEvent, error) {
 	return nil, errors.New("not this one")
 }
 

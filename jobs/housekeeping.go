@@ -41,6 +41,21 @@ func schedule(db *storage.DB, d Deps) []job {
 	if d.ProbeChannels != nil {
 		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
 	}
+	if d.Conversations != nil {
+		list = append(list, job{
+			name: "recover-answers", every: 10 * time.Second, timeout: time.Minute,
+			run: func(ctx context.Context, now time.Time) error {
+				_, err := d.Conversations.Recover(ctx, now)
+				return wrap("recover answers", err)
+			},
+		}, job{
+			name: "purge-conversations", every: time.Minute, timeout: 5 * time.Minute,
+			run: func(ctx context.Context, now time.Time) error {
+				_, err := d.Conversations.Purge(ctx, now.Add(-d.ConversationRetention))
+				return wrap("purge conversations", err)
+			},
+		})
+	}
 	return append(list, fileJobs(d.Files)...)
 }
 

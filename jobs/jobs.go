@@ -27,6 +27,7 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/audit"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/payments"
@@ -72,6 +73,9 @@ type Deps struct {
 	// for ever, and so does a nil log.
 	Audit          *audit.Log
 	AuditRetention time.Duration
+	// Conversations are kept for ConversationRetention after they were deleted; nil: there are none.
+	Conversations         *conversations.Service
+	ConversationRetention time.Duration
 	// Meter counts the runs; nil counts nothing.
 	Meter metric.Meter
 }

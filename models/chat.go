@@ -72,6 +72,19 @@ type ChatCompletionInput struct {
 	Stream              *bool           `json:"stream,omitempty"`
 	StreamOptions       *StreamOptions  `json:"stream_options,omitempty"`
 
+	// ConversationID stores the turn: what the conversation holds goes before the
+	// messages, and they and the answer are added to it.
+	ConversationID *string `json:"conversation_id,omitempty"`
+	// ParentMessageID is the message that the turn follows: absent the leaf of the
+	// active branch, null none.
+	ParentMessageID Omittable[*string] `json:"parent_message_id,omitzero"`
+
+	// Of a request that was translated from another language: how many of the last
+	// messages are the request's own (nil: all), and how many of the first are
+	// instructions, which are not stored.
+	Own  *int `json:"-"`
+	Lead int  `json:"-"`
+
 	// Extra is merged into the upstream request last, but never over a typed field.
 	Extra JSON `json:"-"`
 	// Raw is the request as a REST client sent it. When it is set, upstreams

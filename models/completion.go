@@ -10,8 +10,9 @@ import (
 // that came from an OpenAI-compatible upstream keeps its bytes and is decoded
 // only when somebody reads a field.
 type ChatCompletion struct {
-	Usage     *Usage // as accounted; nil until settled
-	ChannelID string // the channel that answered; set for admins only
+	Usage     *Usage  // as accounted; nil until settled
+	ChannelID string  // the channel that answered; set for admins only
+	MessageID *string // the answer in the conversation that it was stored in
 
 	Cache *CacheStatus // nil: the key uses no cache
 
@@ -125,7 +126,8 @@ type ChatCompletionChunk struct {
 	Usage    *Usage // the settled usage, on the last chunk of a stream that succeeded
 	Err      *Error // terminal: nothing follows
 
-	ChannelID string // the channel that answers; set for admins only
+	ChannelID string  // the channel that answers; set for admins only
+	MessageID *string // on the last chunk: the answer in the conversation that it was stored in
 
 	Cache *CacheStatus // nil: the key uses no cache
 

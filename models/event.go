@@ -16,6 +16,9 @@ const (
 	EventPaymentSucceeded     EventType = "payment.succeeded"
 	EventPaymentFailed        EventType = "payment.failed"
 	EventUserRegistered       EventType = "user.registered" // for admins alone
+
+	EventConversationCreated   EventType = "conversation.created"
+	EventConversationCompleted EventType = "conversation.completed"
 )
 
 // Event is something that happened, written down in the transaction that made

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -28,6 +29,8 @@ const (
 	SessionPrefix    = "ses_"
 	InvitationPrefix = "inv_"
 	FilePrefix       = "file-"
+
+	ConversationPrefix = "conv_"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
@@ -44,4 +47,20 @@ func NewID(prefix string) string {
 	b[6] = low | b[6]&0x0f
 	var out [48]byte
 	return string(idEncoding.AppendEncode(append(out[:0], prefix...), b[:]))
+}
+
+// NewIDAfter makes an id that sorts after another one of the same prefix, also
+// within its millisecond and when clocks differ.
+func NewIDAfter(prefix, last string) string {
+	id := NewID(prefix)
+	if id > last {
+		return id
+	}
+	b, err := idEncoding.DecodeString(strings.ToUpper(strings.TrimPrefix(last, prefix)))
+	if err != nil || len(b) != 16 {
+		return id
+	}
+	binary.BigEndian.PutUint64(b[:8], (binary.BigEndian.Uint64(b[:8])>>16+1)<<16)
+	_, _ = rand.Read(b[6:])
+	return prefix + strings.ToLower(idEncoding.EncodeToString(b))
 }

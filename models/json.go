@@ -80,7 +80,7 @@ func (m *Metadata) UnmarshalGQL(v any) error {
 	return nil
 }
 
-func (m Metadata) validate(param string) error {
+func (m Metadata) validate(param string) error { //nolint:unparam // the path is the caller's to say
 	if len(m) > 16 {
 		return Invalid(param, "'%s' must have at most 16 pairs; got %d.", param, len(m))
 	}

@@ -28,6 +28,7 @@ var unmarshalers = json.JoinUnmarshalers( //nolint:gochecknoglobals // a constan
 	omittable[[]string](), omittable[[]models.Scope](),
 	omittable[*models.Nanos](), omittable[models.StringMap](), omittable[*models.ChannelStatus](),
 	omittable[models.JSON](), omittable[*models.Role](), omittable[*models.Tier](), omittable[*models.UserStatus](),
+	omittable[*models.ConversationStatus](), omittable[models.Metadata](),
 	omittable[*models.ChannelLimits](), omittable[*models.ChannelSettings](),
 )
 

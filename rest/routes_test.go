@@ -27,7 +27,7 @@ func TestEveryRouteIsASchemaField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	for _, r := range routes() {
 		typ, name, _ := strings.Cut(r.field, ".")
 		def := doc.Definitions.ForName(typ)
@@ -42,10 +42,11 @@ func TestEveryRouteIsASchemaField(t *testing.T) {
 		if !strings.HasPrefix(r.pattern, "/v1/") || strings.HasSuffix(r.pattern, "/") {
 			t.Errorf("the path %s", r.pattern)
 		}
-		if seen[r.field] {
+		// An update may have several methods on one path.
+		if at, ok := seen[r.field]; ok && at != r.pattern {
 			t.Errorf("two routes for %s", r.field)
 		}
-		seen[r.field] = true
+		seen[r.field] = r.pattern
 	}
 }
 

@@ -30,6 +30,7 @@ type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
 	ApiKey() ApiKeyResolver
+	Conversation() ConversationResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Subscription() SubscriptionResolver
@@ -51,6 +52,9 @@ type ApiKeyResolver interface {
 	Usage(ctx context.Context, obj *models.APIKey) (*models.APIKeyUsage, error)
 
 	Budgets(ctx context.Context, obj *models.APIKey) ([]*models.Budget, error)
+}
+type ConversationResolver interface {
+	Messages(ctx context.Context, obj *models.Conversation, first *int, after *string, last *int, before *string, order *models.OrderDirection, branch *models.MessageBranch, leafID *string) (*models.Connection[models.ConversationMessage], error)
 }
 type MutationResolver interface {
 	CreateChatCompletion(ctx context.Context, input models.ChatCompletionInput) (*models.CreateChatCompletionPayload, error)
@@ -113,6 +117,18 @@ type MutationResolver interface {
 	CreateRedeemCodes(ctx context.Context, input models.CreateRedeemCodesInput) (*models.CreateRedeemCodesPayload, error)
 	DisableRedeemCode(ctx context.Context, id string) (*models.DisableRedeemCodePayload, error)
 	ReceiveStripeEvent(ctx context.Context, payload string, signature string) (*models.ReceivePaymentEventPayload, error)
+	CreateConversation(ctx context.Context, input models.CreateConversationInput) (*models.CreateConversationPayload, error)
+	UpdateConversation(ctx context.Context, id string, input models.UpdateConversationInput) (*models.UpdateConversationPayload, error)
+	DeleteConversation(ctx context.Context, id string) (*models.DeleteConversationPayload, error)
+	ShareConversation(ctx context.Context, id string, input *models.ShareConversationInput) (*models.ShareConversationPayload, error)
+	UnshareConversation(ctx context.Context, id string) (*models.UnshareConversationPayload, error)
+	AddMessage(ctx context.Context, input models.AddMessageInput) (*models.AddMessagePayload, error)
+	EditMessage(ctx context.Context, input models.EditMessageInput) (*models.EditMessagePayload, error)
+	DeleteMessage(ctx context.Context, id string) (*models.DeleteMessagePayload, error)
+	SendMessage(ctx context.Context, input models.SendMessageInput) (*models.SendMessagePayload, error)
+	RegenerateMessage(ctx context.Context, input models.RegenerateMessageInput) (*models.SendMessagePayload, error)
+	CreateConversationItems(ctx context.Context, conversationID string, items models.JSON) (*models.CreateConversationItemsPayload, error)
+	DeleteConversationItem(ctx context.Context, conversationID string, id string) (*models.DeleteConversationItemPayload, error)
 }
 type QueryResolver interface {
 	Viewer(ctx context.Context) (*models.User, error)
@@ -140,6 +156,14 @@ type QueryResolver interface {
 	Invitations(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection) (*models.Connection[models.Invitation], error)
 	SignInMethods(ctx context.Context) (*models.SignInMethods, error)
 	UsageAudit(ctx context.Context, start time.Time, end time.Time, channelID *string) ([]*models.UsageAudit, error)
+	Conversations(ctx context.Context, first *int, after *string, last *int, before *string, orderBy *models.ConversationOrder, filter *models.ConversationFilter) (*models.Connection[models.Conversation], error)
+	Conversation(ctx context.Context, id string) (*models.Conversation, error)
+	ConversationMessages(ctx context.Context, conversationID string, first *int, after *string, last *int, before *string, order *models.OrderDirection, branch *models.MessageBranch, leafID *string) (*models.Connection[models.ConversationMessage], error)
+	ConversationMessage(ctx context.Context, id string) (*models.ConversationMessage, error)
+	ConversationItems(ctx context.Context, conversationID string, first *int, after *string, order *models.OrderDirection) (*models.Connection[models.ResponseItem], error)
+	ConversationItem(ctx context.Context, conversationID string, id string) (*models.ResponseItem, error)
+	ConversationExport(ctx context.Context, id string, format models.ExportFormat) (*string, error)
+	SharedConversation(ctx context.Context, token string) (*models.SharedConversation, error)
 	Payments(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.PaymentFilter) (*models.Connection[models.Payment], error)
 	Payment(ctx context.Context, id string) (*models.Payment, error)
 	BillingSubscription(ctx context.Context) (*models.Subscription, error)
@@ -151,6 +175,8 @@ type SubscriptionResolver interface {
 	Message(ctx context.Context, input models.CreateMessageInput) (<-chan *models.StreamEvent, error)
 	Response(ctx context.Context, input models.CreateResponseInput) (<-chan *models.StreamEvent, error)
 	TestChannel(ctx context.Context, id string, models []string) (<-chan *models.TestChannelResult, error)
+	SendMessage(ctx context.Context, input models.SendMessageInput) (<-chan *models.ChatCompletionChunk, error)
+	ConversationEvents(ctx context.Context, id string) (<-chan *models.ConversationEvent, error)
 }
 type UserResolver interface {
 	Quota(ctx context.Context, obj *models.User) (*models.Quota, error)
@@ -189,6 +215,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalers := func() *graphql.InputUnmarshalerIndex {
 		return graphql.NewInputUnmarshalerIndex(
+			graphql.NewInputUnmarshaler("AddMessageInput", ec.unmarshalInputAddMessageInput),
 			graphql.NewInputUnmarshaler("AdjustBalanceInput", ec.unmarshalInputAdjustBalanceInput),
 			graphql.NewInputUnmarshaler("ApiKeyFilter", ec.unmarshalInputApiKeyFilter),
 			graphql.NewInputUnmarshaler("ApiKeyLimitsInput", ec.unmarshalInputApiKeyLimitsInput),
@@ -204,9 +231,12 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ChatMessageInput", ec.unmarshalInputChatMessageInput),
 			graphql.NewInputUnmarshaler("CloneChannelInput", ec.unmarshalInputCloneChannelInput),
 			graphql.NewInputUnmarshaler("ContentPartInput", ec.unmarshalInputContentPartInput),
+			graphql.NewInputUnmarshaler("ConversationFilter", ec.unmarshalInputConversationFilter),
+			graphql.NewInputUnmarshaler("ConversationOrder", ec.unmarshalInputConversationOrder),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
 			graphql.NewInputUnmarshaler("CreateChannelInput", ec.unmarshalInputCreateChannelInput),
 			graphql.NewInputUnmarshaler("CreateCheckoutInput", ec.unmarshalInputCreateCheckoutInput),
+			graphql.NewInputUnmarshaler("CreateConversationInput", ec.unmarshalInputCreateConversationInput),
 			graphql.NewInputUnmarshaler("CreateEmbeddingInput", ec.unmarshalInputCreateEmbeddingInput),
 			graphql.NewInputUnmarshaler("CreateImageInput", ec.unmarshalInputCreateImageInput),
 			graphql.NewInputUnmarshaler("CreateInvitationInput", ec.unmarshalInputCreateInvitationInput),
@@ -219,6 +249,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("CreateTextCompletionInput", ec.unmarshalInputCreateTextCompletionInput),
 			graphql.NewInputUnmarshaler("CreateTranscriptionInput", ec.unmarshalInputCreateTranscriptionInput),
 			graphql.NewInputUnmarshaler("CreateUserInput", ec.unmarshalInputCreateUserInput),
+			graphql.NewInputUnmarshaler("EditMessageInput", ec.unmarshalInputEditMessageInput),
 			graphql.NewInputUnmarshaler("EmailInput", ec.unmarshalInputEmailInput),
 			graphql.NewInputUnmarshaler("FileExpiryInput", ec.unmarshalInputFileExpiryInput),
 			graphql.NewInputUnmarshaler("FileFilter", ec.unmarshalInputFileFilter),
@@ -236,11 +267,14 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("RecordPaymentInput", ec.unmarshalInputRecordPaymentInput),
 			graphql.NewInputUnmarshaler("RedeemCodeFilter", ec.unmarshalInputRedeemCodeFilter),
 			graphql.NewInputUnmarshaler("RedeemCodeInput", ec.unmarshalInputRedeemCodeInput),
+			graphql.NewInputUnmarshaler("RegenerateMessageInput", ec.unmarshalInputRegenerateMessageInput),
 			graphql.NewInputUnmarshaler("ReorderChannelsInput", ec.unmarshalInputReorderChannelsInput),
 			graphql.NewInputUnmarshaler("ResetPasswordInput", ec.unmarshalInputResetPasswordInput),
 			graphql.NewInputUnmarshaler("ResponseFormatInput", ec.unmarshalInputResponseFormatInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
 			graphql.NewInputUnmarshaler("SaveModelInput", ec.unmarshalInputSaveModelInput),
+			graphql.NewInputUnmarshaler("SendMessageInput", ec.unmarshalInputSendMessageInput),
+			graphql.NewInputUnmarshaler("ShareConversationInput", ec.unmarshalInputShareConversationInput),
 			graphql.NewInputUnmarshaler("SignInInput", ec.unmarshalInputSignInInput),
 			graphql.NewInputUnmarshaler("SignUpInput", ec.unmarshalInputSignUpInput),
 			graphql.NewInputUnmarshaler("SyncChannelModelsInput", ec.unmarshalInputSyncChannelModelsInput),
@@ -250,6 +284,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ToolInput", ec.unmarshalInputToolInput),
 			graphql.NewInputUnmarshaler("UpdateApiKeyInput", ec.unmarshalInputUpdateApiKeyInput),
 			graphql.NewInputUnmarshaler("UpdateChannelInput", ec.unmarshalInputUpdateChannelInput),
+			graphql.NewInputUnmarshaler("UpdateConversationInput", ec.unmarshalInputUpdateConversationInput),
 			graphql.NewInputUnmarshaler("UpdateModelInput", ec.unmarshalInputUpdateModelInput),
 			graphql.NewInputUnmarshaler("UpdatePlanInput", ec.unmarshalInputUpdatePlanInput),
 			graphql.NewInputUnmarshaler("UpdateUserInput", ec.unmarshalInputUpdateUserInput),
@@ -1365,6 +1400,8 @@ type ChatCompletion {
   cache: CacheStatus
   "The whole answer in OpenAI's shape, with the fields that are not typed here."
   raw: JSON!
+  "The answer in the conversation that it was stored in."
+  messageId: ID
 }
 
 "One answer of a completion."
@@ -1433,6 +1470,8 @@ type ChatCompletionChunk {
   usage: Usage
   "The failure that ended the stream. Nothing follows."
   error: StreamError
+  "On the last chunk: the answer in the conversation that it was stored in."
+  messageId: ID
   "Whether the stream comes out of the response cache; null when the key uses none."
   cache: CacheStatus
   "The whole chunk in OpenAI's shape, with the fields that are not typed here; null on a failure."
@@ -1525,6 +1564,10 @@ input ChatCompletionInput {
   user: String
   "At most 16 pairs of strings, keys of at most 64 and values of at most 512 characters."
   metadata: JSON
+  "Stores the turn in this conversation: what its active branch holds goes before ` + "`" + `messages` + "`" + `, so give only what is new; they and the answer are added to it. Needs the scope ` + "`" + `CONVERSATIONS` + "`" + ` too."
+  conversationId: ID
+  "The message that the turn follows. Default: the leaf of the active branch; null: none, it begins a branch."
+  parentMessageId: ID
   "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
   extra: JSON
 }
@@ -2433,6 +2476,61 @@ type Query {
     "Only this channel."
     channelId: ID
   ): [UsageAudit!]
+  "The viewer's conversations. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversations(
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after this cursor."
+    after: String
+    "How many rows before ` + "`" + `before` + "`" + `, 1 to 100. Not in a search."
+    last: Int
+    "Rows before this cursor. Not in a search."
+    before: String
+    "Default: the newest first."
+    orderBy: ConversationOrder
+    "Narrows the list."
+    filter: ConversationFilter
+  ): ConversationConnection
+  "One of the viewer's conversations. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversation("The conversation's id." id: ID!): Conversation
+  "Messages of one of the viewer's conversations. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationMessages(
+    "The conversation's id."
+    conversationId: ID!
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after this cursor."
+    after: String
+    "How many rows before ` + "`" + `before` + "`" + `, 1 to 100."
+    last: Int
+    "Rows before this cursor."
+    before: String
+    "By the time that they were added; default ` + "`" + `DESC` + "`" + `, the newest first."
+    order: OrderDirection
+    "Default ` + "`" + `ACTIVE` + "`" + `."
+    branch: MessageBranch
+    "The branch that ends with this message, instead of the active one."
+    leafId: ID
+  ): ConversationMessageConnection
+  "A message of one of the viewer's conversations. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationMessage("The message's id." id: ID!): ConversationMessage
+  "The active branch of a conversation as items in the language of OpenAI's responses. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationItems(
+    "The conversation's id."
+    conversationId: ID!
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after the item with this cursor."
+    after: String
+    "Default ` + "`" + `DESC` + "`" + `."
+    order: OrderDirection
+  ): ResponseItemConnection
+  "An item of a conversation. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationItem("The conversation's id." conversationId: ID!, "The item's id." id: ID!): ResponseItem
+  "A conversation as a text, of at most 8 MiB; over REST there is no such limit. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationExport("The conversation's id." id: ID!, "The form." format: ExportFormat!): String
+  "What a link to a conversation shows. Needs no key."
+  sharedConversation("The token in the link." token: String!): SharedConversation
   "The viewer's payments; an admin sees those of all accounts. Scope: ` + "`" + `PROFILE` + "`" + `."
   payments(
     "How many to give, at most 100. Default: 20."
@@ -2792,6 +2890,30 @@ type Mutation {
   disableRedeemCode("The code's id." id: ID!): DisableRedeemCodePayload
   "Takes an event that Stripe has signed. It needs no viewer: the signature is the proof."
   receiveStripeEvent("The body that Stripe sent, unchanged." payload: String!, "Its header Stripe-Signature." signature: String!): ReceivePaymentEventPayload
+  "Begins a conversation. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  createConversation("The conversation." input: CreateConversationInput!): CreateConversationPayload
+  "Changes a conversation: ends it, opens it again, or makes another branch the active one. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  updateConversation("The conversation's id." id: ID!, "The changes." input: UpdateConversationInput!): UpdateConversationPayload
+  "Deletes a conversation. It can no longer be read, and is removed for good after the time that the server is set to. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  deleteConversation("The conversation's id." id: ID!): DeleteConversationPayload
+  "Makes a link that shows anybody the conversation as it is now. It replaces the link there was. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  shareConversation("The conversation's id." id: ID!, "For how long." input: ShareConversationInput): ShareConversationPayload
+  "Revokes the link to a conversation. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  unshareConversation("The conversation's id." id: ID!): UnshareConversationPayload
+  "Adds a message without asking a model. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  addMessage("The message." input: AddMessageInput!): AddMessagePayload
+  "Says a message in another way, in a branch beside it. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  editMessage("The change." input: EditMessageInput!): EditMessagePayload
+  "Deletes a message. What followed it follows what was before it. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  deleteMessage("The message's id." id: ID!): DeleteMessagePayload
+  "A turn in a conversation: something is said, and a model answers. Scopes: ` + "`" + `CONVERSATIONS` + "`" + ` and ` + "`" + `CHAT` + "`" + `."
+  sendMessage("The turn." input: SendMessageInput!): SendMessagePayload
+  "Another answer, in a branch beside the one there is. Scopes: ` + "`" + `CONVERSATIONS` + "`" + ` and ` + "`" + `CHAT` + "`" + `."
+  regenerateMessage("The answer." input: RegenerateMessageInput!): SendMessagePayload
+  "Adds items in the language of OpenAI's responses to the active branch, at most 100 at a time. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  createConversationItems("The conversation's id." conversationId: ID!, "An array of messages, function calls and their outputs." items: JSON!): CreateConversationItemsPayload
+  "Deletes an item of a conversation, as deleteMessage does. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  deleteConversationItem("The conversation's id." conversationId: ID!, "The item's id." id: ID!): DeleteConversationItemPayload
 }
 
 "What can be followed, over graphql-transport-ws or server-sent events."
@@ -2804,6 +2926,10 @@ type Subscription {
   response("The request." input: CreateResponseInput!): StreamEvent!
   "Tests models of a channel as ` + "`" + `Mutation.testChannel` + "`" + ` does, and tells each outcome as it comes. Unsubscribing ends the test. Scope: ` + "`" + `ADMIN` + "`" + `."
   testChannel("The channel's id." id: ID!, "The models, at most 1000; absent or empty for all." models: [String!]): TestChannelResult!
+  "A turn in a conversation, whose answer is streamed. Unsubscribing cancels it upstream, and what there was is kept as interrupted; for keys that drain, it is kept whole. Scopes: ` + "`" + `CONVERSATIONS` + "`" + ` and ` + "`" + `CHAT` + "`" + `."
+  sendMessage("The turn." input: SendMessageInput!): ChatCompletionChunk!
+  "What happens to a conversation from now on, whoever does it and wherever. Scope: ` + "`" + `CONVERSATIONS` + "`" + `."
+  conversationEvents("The conversation's id." id: ID!): ConversationEvent!
 }
 
 """
@@ -3694,6 +3820,114 @@ input UserOrder {
   direction: OrderDirection
 }
 
+"Whether a conversation goes on."
+enum ConversationStatus {
+  "It takes turns."
+  ACTIVE
+  "It has ended, and takes no turns until it is active again."
+  COMPLETED
+}
+
+"""
+A stored conversation: a tree of messages, of which one branch is active. An edit
+and another answer are branches beside what there was; nothing is rewritten.
+"""
+type Conversation implements Node {
+  "` + "`" + `conv_…` + "`" + `"
+  id: ID!
+  "Made from the first words, or by a model where the server has one for it, until somebody gives one."
+  title: String!
+  "The model of turns that name none."
+  model: String
+  "Instructions above every turn. They are not one of the messages."
+  systemPrompt: String
+  "Whether it goes on."
+  status: ConversationStatus!
+  "The last message of the active branch; null while there is none."
+  leafId: ID
+  "How many messages it has, in all branches."
+  messageCount: Int!
+  "What all its answers have used and cost together."
+  usage: Usage!
+  "At most 16 pairs of strings."
+  metadata: JSON!
+  "When it was made."
+  createdAt: DateTime!
+  "When anything about it changed last."
+  updatedAt: DateTime!
+  "When its last message was added."
+  lastMessageAt: DateTime
+  "Since when a link shows it to anybody; null: it is not shared."
+  sharedAt: DateTime
+  "In a search: where its words were found."
+  snippet: String
+  "Its messages. For a page of conversations they are loaded together."
+  messages(
+    "How many rows, 1 to 100; default 20."
+    first: Int
+    "Rows after this cursor."
+    after: String
+    "How many rows before ` + "`" + `before` + "`" + `, 1 to 100."
+    last: Int
+    "Rows before this cursor."
+    before: String
+    "By the time that they were added; default ` + "`" + `DESC` + "`" + `, the newest first."
+    order: OrderDirection
+    "Default ` + "`" + `ACTIVE` + "`" + `."
+    branch: MessageBranch
+    "The branch that ends with this message, instead of the active one."
+    leafId: ID
+  ): ConversationMessageConnection!
+}
+
+"A page of conversations."
+type ConversationConnection {
+  "The rows with their cursors."
+  edges: [ConversationEdge!]!
+  "The rows."
+  nodes: [Conversation!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many rows the whole list has. A search counts at most the conversations of the 500 newest messages that it finds."
+  totalCount: Int!
+}
+
+"A conversation in a page."
+type ConversationEdge {
+  "For ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `."
+  cursor: String!
+  "The conversation."
+  node: Conversation!
+}
+
+"Narrows a list of conversations."
+input ConversationFilter {
+  "Those with this status."
+  status: ConversationStatus
+  "Those with this model."
+  model: String
+  "Those whose metadata have all these pairs, at most four."
+  metadata: JSON
+  "Words to look for in titles and messages, at most 256 characters. All must occur in one message or title; the last may be the beginning of one. The best finds come first, so that ` + "`" + `orderBy` + "`" + ` has no effect."
+  search: String
+}
+
+"What a list of conversations is sorted by."
+enum ConversationOrderField {
+  "When they were made."
+  CREATED_AT
+  "When the last message was added, or, without any, when they were made."
+  LAST_MESSAGE_AT
+}
+
+"Sorts a list of conversations."
+input ConversationOrder {
+  "Default ` + "`" + `CREATED_AT` + "`" + `."
+  field: ConversationOrderField
+  "Default ` + "`" + `DESC` + "`" + `."
+  direction: OrderDirection
+}
+
 "A page of accounts."
 type UserConnection {
   "The rows with their cursors."
@@ -4013,6 +4247,356 @@ input FinishOidcInput {
   "Why the issuer refuses."
   error: String
 }
+
+"The state of a stored message. Only an answer can be other than completed."
+enum MessageStatus {
+  "It is whole."
+  COMPLETED
+  "The model is at work on it."
+  IN_PROGRESS
+  "The client left or the server died: the content is what there was."
+  INTERRUPTED
+  "The upstream failed: the content is what there was."
+  FAILED
+}
+
+"Which messages of a conversation a list has."
+enum MessageBranch {
+  "Those from the beginning to the leaf."
+  ACTIVE
+  "All of all branches."
+  ALL
+}
+
+"A message of a stored conversation."
+type ConversationMessage implements Node {
+  "` + "`" + `msg_…` + "`" + `; sorts by the time in its conversation."
+  id: ID!
+  "Its conversation."
+  conversationId: ID!
+  "The message that it follows; null at the beginning of a branch."
+  parentId: ID
+  "Who speaks."
+  role: MessageRole!
+  "All text of the content; null when there is none."
+  content: String
+  "The content's parts in OpenAI's shape; null when the content is a text."
+  parts: JSON
+  "Why the assistant declined."
+  refusal: String
+  "What the model said that it thought."
+  reasoningContent: String
+  "The speaker's name."
+  name: String
+  "The calls that the assistant asked for."
+  toolCalls: [ToolCall!]
+  "The call that a tool's message answers."
+  toolCallId: ID
+  "Its state."
+  status: MessageStatus!
+  "The model that answered."
+  model: String
+  "Why the answer ended."
+  finishReason: FinishReason
+  "The code of the failure that ended an answer."
+  error: String
+  "What the answer used and cost, as it was charged."
+  usage: Usage
+  "When it was added."
+  createdAt: DateTime!
+}
+
+"A page of messages."
+type ConversationMessageConnection {
+  "The rows with their cursors."
+  edges: [ConversationMessageEdge!]!
+  "The rows."
+  nodes: [ConversationMessage!]!
+  "Where the page lies in the list."
+  pageInfo: PageInfo!
+  "How many rows the whole list has."
+  totalCount: Int!
+}
+
+"A message in a page."
+type ConversationMessageEdge {
+  "For ` + "`" + `after` + "`" + ` and ` + "`" + `before` + "`" + `."
+  cursor: String!
+  "The message."
+  node: ConversationMessage!
+}
+
+"A link that lets anybody read a conversation as it was when it was shared."
+type ConversationShare {
+  "The conversation."
+  conversationId: ID!
+  "The secret in the link, of which only a hash is stored: it is shown once."
+  token: String!
+  "The path of the link over REST."
+  path: String!
+  "When it was made."
+  createdAt: DateTime!
+  "When it ends; null: when it is revoked."
+  expiresAt: DateTime
+}
+
+"What a link shows: the active branch as it was, without instructions, tools, and anything about the owner."
+type SharedConversation {
+  "The title."
+  title: String!
+  "The model."
+  model: String
+  "When the conversation began."
+  createdAt: DateTime!
+  "When it was shared."
+  sharedAt: DateTime!
+  "When the link ends; null: when it is revoked."
+  expiresAt: DateTime
+  "What was said, the oldest first."
+  messages: [SharedMessage!]!
+}
+
+"One message of a shared conversation."
+type SharedMessage {
+  "` + "`" + `USER` + "`" + ` or ` + "`" + `ASSISTANT` + "`" + `."
+  role: MessageRole!
+  "The text."
+  content: String!
+  "URLs of its images, data URLs too."
+  images: [String!]!
+  "The model that answered."
+  model: String
+  "When it was said."
+  createdAt: DateTime!
+}
+
+"The form of an exported conversation."
+enum ExportFormat {
+  "All messages of all branches, as JSON."
+  JSON
+  "The active branch, for people."
+  MARKDOWN
+}
+
+"What happened to a conversation."
+enum ConversationEventType {
+  "It has another title."
+  TITLE_CHANGED
+  "It was ended or opened again."
+  STATUS_CHANGED
+  "A message was added; an answer as soon as the model is asked."
+  MESSAGE_ADDED
+  "An answer has ended: well, interrupted or failed."
+  MESSAGE_COMPLETED
+  "A message was deleted."
+  MESSAGE_DELETED
+  "It was deleted. Nothing follows."
+  DELETED
+}
+
+"Something that happened to a conversation."
+type ConversationEvent {
+  "What happened."
+  type: ConversationEventType!
+  "The conversation."
+  conversationId: ID!
+  "Counts the events of the conversation."
+  revision: Int64!
+  "When it happened."
+  createdAt: DateTime!
+  "The conversation as it is now; null when it is deleted."
+  conversation: Conversation
+  "The message's id, for events about one."
+  messageId: ID
+  "The message as it is now; null when it is deleted."
+  message: ConversationMessage
+}
+
+"Begins a conversation."
+input CreateConversationInput {
+  "At most 200 characters. Default: made from the first message."
+  title: String
+  "The model of turns that name none."
+  model: String
+  "Instructions above every turn, at most 100,000 characters."
+  systemPrompt: String
+  "At most 16 pairs of strings, keys of at most 64 and values of at most 512 characters."
+  metadata: JSON
+  "The first items, at most 100, in the language of OpenAI's responses: messages, function calls and their outputs."
+  items: JSON
+}
+
+"Changes a conversation. Absent fields stay as they are."
+input UpdateConversationInput {
+  "Null: made from the first message again."
+  title: String
+  "Null: none."
+  model: String
+  "Null: none."
+  systemPrompt: String
+  "` + "`" + `COMPLETED` + "`" + ` ends it, ` + "`" + `ACTIVE` + "`" + ` opens it again."
+  status: ConversationStatus
+  "Replaces all pairs; null: none."
+  metadata: JSON
+  "Makes the branch that ends with this message the active one."
+  leafId: ID
+}
+
+"Says for how long a conversation is shared."
+input ShareConversationInput {
+  "When the link ends. Default: when it is revoked."
+  expiresAt: DateTime
+}
+
+"Adds a message without asking a model."
+input AddMessageInput {
+  "The conversation."
+  conversationId: ID!
+  "The message that it follows. Default: the leaf of the active branch; null: none, it begins a branch."
+  parentId: ID
+  "The message."
+  message: ChatMessageInput!
+}
+
+"Says a message in another way: a new message beside it, whose branch becomes the active one."
+input EditMessageInput {
+  "The message."
+  messageId: ID!
+  "What it should have said."
+  content: MessageContentInput!
+}
+
+"""
+A turn: something is said, and a model answers. Both are stored, what was said
+before the model is asked. With neither ` + "`" + `content` + "`" + ` nor ` + "`" + `messages` + "`" + ` the parent is
+answered once more.
+"""
+input SendMessageInput {
+  "The conversation."
+  conversationId: ID!
+  "The message that the turn follows. Default: the leaf of the active branch; null: none, it begins a branch."
+  parentId: ID
+  "What the user says."
+  content: MessageContentInput
+  "Instead of ` + "`" + `content` + "`" + `: messages, such as the results of tools."
+  messages: [ChatMessageInput!]
+  "Default: the conversation's."
+  model: String
+  "Randomness, 0 to 2."
+  temperature: Float
+  "Nucleus sampling, 0 to 1."
+  topP: Float
+  "Tokens of the answer at most, reasoning included."
+  maxCompletionTokens: Int
+  "What the model may ask to be called, at most 128."
+  tools: [ToolInput!]
+  "` + "`" + `\"none\"` + "`" + `, ` + "`" + `\"auto\"` + "`" + `, ` + "`" + `\"required\"` + "`" + `, or an object that names a tool."
+  toolChoice: JSON
+  "The form of the answer."
+  responseFormat: ResponseFormatInput
+  "How much to think, such as ` + "`" + `low` + "`" + `."
+  reasoningEffort: String
+  "Any other parameters: an object that is merged into the upstream request last, but never over a typed one."
+  extra: JSON
+}
+
+"Asks for another answer beside one there is."
+input RegenerateMessageInput {
+  "The answer."
+  messageId: ID!
+  "Default: the conversation's."
+  model: String
+}
+
+"Answers createConversation."
+type CreateConversationPayload {
+  "The conversation; null when there are errors."
+  conversation: Conversation
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers updateConversation."
+type UpdateConversationPayload {
+  "The conversation; null when there are errors."
+  conversation: Conversation
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers deleteConversation."
+type DeleteConversationPayload {
+  "The conversation's id; null when there are errors."
+  deletedConversationId: ID
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers shareConversation."
+type ShareConversationPayload {
+  "The link; null when there are errors."
+  share: ConversationShare
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers unshareConversation."
+type UnshareConversationPayload {
+  "The conversation; null when there are errors."
+  conversation: Conversation
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers addMessage."
+type AddMessagePayload {
+  "The message; null when there are errors."
+  message: ConversationMessage
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers editMessage."
+type EditMessagePayload {
+  "The new message; null when there are errors."
+  message: ConversationMessage
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers deleteMessage."
+type DeleteMessagePayload {
+  "The message's id; null when there are errors."
+  deletedMessageId: ID
+  "The conversation without it."
+  conversation: Conversation
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers sendMessage and regenerateMessage."
+type SendMessagePayload {
+  "The answer; null when there are errors."
+  message: ConversationMessage
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers createConversationItems."
+type CreateConversationItemsPayload {
+  "The new items; null when there are errors."
+  items: [ResponseItem!]
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
+
+"Answers deleteConversationItem."
+type DeleteConversationItemPayload {
+  "The conversation without it; null when there are errors."
+  conversation: Conversation
+  "What is wrong with the input."
+  userErrors: [UserError!]!
+}
 `, BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
@@ -4020,6 +4604,16 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // childFields_* functions provide shared child field context lookups.
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
+
+func (ec *executionContext) childFields_AddMessagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "message":
+		return ec.fieldContext_AddMessagePayload_message(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_AddMessagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AddMessagePayload", field.Name)
+}
 
 func (ec *executionContext) childFields_AdjustBalancePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
@@ -4505,6 +5099,8 @@ func (ec *executionContext) childFields_ChatCompletion(ctx context.Context, fiel
 		return ec.fieldContext_ChatCompletion_cache(ctx, field)
 	case "raw":
 		return ec.fieldContext_ChatCompletion_raw(ctx, field)
+	case "messageId":
+		return ec.fieldContext_ChatCompletion_messageId(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChatCompletion", field.Name)
 }
@@ -4525,6 +5121,8 @@ func (ec *executionContext) childFields_ChatCompletionChunk(ctx context.Context,
 		return ec.fieldContext_ChatCompletionChunk_usage(ctx, field)
 	case "error":
 		return ec.fieldContext_ChatCompletionChunk_error(ctx, field)
+	case "messageId":
+		return ec.fieldContext_ChatCompletionChunk_messageId(ctx, field)
 	case "cache":
 		return ec.fieldContext_ChatCompletionChunk_cache(ctx, field)
 	case "raw":
@@ -4579,6 +5177,166 @@ func (ec *executionContext) childFields_CloneChannelPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type CloneChannelPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Conversation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Conversation_id(ctx, field)
+	case "title":
+		return ec.fieldContext_Conversation_title(ctx, field)
+	case "model":
+		return ec.fieldContext_Conversation_model(ctx, field)
+	case "systemPrompt":
+		return ec.fieldContext_Conversation_systemPrompt(ctx, field)
+	case "status":
+		return ec.fieldContext_Conversation_status(ctx, field)
+	case "leafId":
+		return ec.fieldContext_Conversation_leafId(ctx, field)
+	case "messageCount":
+		return ec.fieldContext_Conversation_messageCount(ctx, field)
+	case "usage":
+		return ec.fieldContext_Conversation_usage(ctx, field)
+	case "metadata":
+		return ec.fieldContext_Conversation_metadata(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Conversation_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Conversation_updatedAt(ctx, field)
+	case "lastMessageAt":
+		return ec.fieldContext_Conversation_lastMessageAt(ctx, field)
+	case "sharedAt":
+		return ec.fieldContext_Conversation_sharedAt(ctx, field)
+	case "snippet":
+		return ec.fieldContext_Conversation_snippet(ctx, field)
+	case "messages":
+		return ec.fieldContext_Conversation_messages(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Conversation", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ConversationConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ConversationConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ConversationConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ConversationConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ConversationEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ConversationEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "type":
+		return ec.fieldContext_ConversationEvent_type(ctx, field)
+	case "conversationId":
+		return ec.fieldContext_ConversationEvent_conversationId(ctx, field)
+	case "revision":
+		return ec.fieldContext_ConversationEvent_revision(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConversationEvent_createdAt(ctx, field)
+	case "conversation":
+		return ec.fieldContext_ConversationEvent_conversation(ctx, field)
+	case "messageId":
+		return ec.fieldContext_ConversationEvent_messageId(ctx, field)
+	case "message":
+		return ec.fieldContext_ConversationEvent_message(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationMessage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ConversationMessage_id(ctx, field)
+	case "conversationId":
+		return ec.fieldContext_ConversationMessage_conversationId(ctx, field)
+	case "parentId":
+		return ec.fieldContext_ConversationMessage_parentId(ctx, field)
+	case "role":
+		return ec.fieldContext_ConversationMessage_role(ctx, field)
+	case "content":
+		return ec.fieldContext_ConversationMessage_content(ctx, field)
+	case "parts":
+		return ec.fieldContext_ConversationMessage_parts(ctx, field)
+	case "refusal":
+		return ec.fieldContext_ConversationMessage_refusal(ctx, field)
+	case "reasoningContent":
+		return ec.fieldContext_ConversationMessage_reasoningContent(ctx, field)
+	case "name":
+		return ec.fieldContext_ConversationMessage_name(ctx, field)
+	case "toolCalls":
+		return ec.fieldContext_ConversationMessage_toolCalls(ctx, field)
+	case "toolCallId":
+		return ec.fieldContext_ConversationMessage_toolCallId(ctx, field)
+	case "status":
+		return ec.fieldContext_ConversationMessage_status(ctx, field)
+	case "model":
+		return ec.fieldContext_ConversationMessage_model(ctx, field)
+	case "finishReason":
+		return ec.fieldContext_ConversationMessage_finishReason(ctx, field)
+	case "error":
+		return ec.fieldContext_ConversationMessage_error(ctx, field)
+	case "usage":
+		return ec.fieldContext_ConversationMessage_usage(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConversationMessage_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationMessage", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationMessageConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ConversationMessageConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ConversationMessageConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ConversationMessageConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_ConversationMessageConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationMessageConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationMessageEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ConversationMessageEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ConversationMessageEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationMessageEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ConversationShare(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "conversationId":
+		return ec.fieldContext_ConversationShare_conversationId(ctx, field)
+	case "token":
+		return ec.fieldContext_ConversationShare_token(ctx, field)
+	case "path":
+		return ec.fieldContext_ConversationShare_path(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConversationShare_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_ConversationShare_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConversationShare", field.Name)
+}
+
 func (ec *executionContext) childFields_CountMessageTokensPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "inputTokens":
@@ -4631,6 +5389,26 @@ func (ec *executionContext) childFields_CreateCheckoutPayload(ctx context.Contex
 		return ec.fieldContext_CreateCheckoutPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateCheckoutPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateConversationItemsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "items":
+		return ec.fieldContext_CreateConversationItemsPayload_items(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateConversationItemsPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateConversationItemsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateConversationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "conversation":
+		return ec.fieldContext_CreateConversationPayload_conversation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateConversationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateConversationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateEmbeddingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4789,6 +5567,26 @@ func (ec *executionContext) childFields_DeleteChannelPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type DeleteChannelPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_DeleteConversationItemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "conversation":
+		return ec.fieldContext_DeleteConversationItemPayload_conversation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteConversationItemPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteConversationItemPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteConversationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedConversationId":
+		return ec.fieldContext_DeleteConversationPayload_deletedConversationId(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteConversationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteConversationPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_DeleteFilePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "deletedFileId":
@@ -4807,6 +5605,18 @@ func (ec *executionContext) childFields_DeleteInvitationPayload(ctx context.Cont
 		return ec.fieldContext_DeleteInvitationPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteInvitationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DeleteMessagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "deletedMessageId":
+		return ec.fieldContext_DeleteMessagePayload_deletedMessageId(ctx, field)
+	case "conversation":
+		return ec.fieldContext_DeleteMessagePayload_conversation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DeleteMessagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteMessagePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DeleteModelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4867,6 +5677,16 @@ func (ec *executionContext) childFields_DisableRedeemCodePayload(ctx context.Con
 		return ec.fieldContext_DisableRedeemCodePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DisableRedeemCodePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EditMessagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "message":
+		return ec.fieldContext_EditMessagePayload_message(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_EditMessagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EditMessagePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Embedding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5543,6 +6363,16 @@ func (ec *executionContext) childFields_SaveModelPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type SaveModelPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_SendMessagePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "message":
+		return ec.fieldContext_SendMessagePayload_message(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_SendMessagePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SendMessagePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -5587,6 +6417,50 @@ func (ec *executionContext) childFields_SessionEdge(ctx context.Context, field g
 		return ec.fieldContext_SessionEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SessionEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ShareConversationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "share":
+		return ec.fieldContext_ShareConversationPayload_share(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ShareConversationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ShareConversationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SharedConversation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "title":
+		return ec.fieldContext_SharedConversation_title(ctx, field)
+	case "model":
+		return ec.fieldContext_SharedConversation_model(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_SharedConversation_createdAt(ctx, field)
+	case "sharedAt":
+		return ec.fieldContext_SharedConversation_sharedAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_SharedConversation_expiresAt(ctx, field)
+	case "messages":
+		return ec.fieldContext_SharedConversation_messages(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SharedConversation", field.Name)
+}
+
+func (ec *executionContext) childFields_SharedMessage(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "role":
+		return ec.fieldContext_SharedMessage_role(ctx, field)
+	case "content":
+		return ec.fieldContext_SharedMessage_content(ctx, field)
+	case "images":
+		return ec.fieldContext_SharedMessage_images(ctx, field)
+	case "model":
+		return ec.fieldContext_SharedMessage_model(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_SharedMessage_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SharedMessage", field.Name)
 }
 
 func (ec *executionContext) childFields_SignInMethods(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5793,6 +6667,16 @@ func (ec *executionContext) childFields_Transcription(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type Transcription", field.Name)
 }
 
+func (ec *executionContext) childFields_UnshareConversationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "conversation":
+		return ec.fieldContext_UnshareConversationPayload_conversation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UnshareConversationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UnshareConversationPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "apiKey":
@@ -5811,6 +6695,16 @@ func (ec *executionContext) childFields_UpdateChannelPayload(ctx context.Context
 		return ec.fieldContext_UpdateChannelPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateChannelPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateConversationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "conversation":
+		return ec.fieldContext_UpdateConversationPayload_conversation(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_UpdateConversationPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateConversationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateModelPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -6263,6 +7157,82 @@ func (ec *executionContext) childFields___Type(ctx context.Context, field graphq
 
 // region    ***************************** args.gotpl *****************************
 
+func (ec *executionContext) field_Conversation_messages_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "branch",
+		func(ctx context.Context, v any) (*models.MessageBranch, error) {
+			return ec.unmarshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["branch"] = arg5
+	arg6, err := graphql.ProcessArgField(ctx, rawArgs, "leafId",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["leafId"] = arg6
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_addMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.AddMessageInput, error) {
+			return ec.unmarshalNAddMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAddMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_adjustBalance_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -6411,6 +7381,42 @@ func (ec *executionContext) field_Mutation_createCheckout_args(ctx context.Conte
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.CreateCheckoutInput, error) {
 			return ec.unmarshalNCreateCheckoutInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createConversationItems_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "conversationId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["conversationId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "items",
+		func(ctx context.Context, v any) (models.JSON, error) {
+			return ec.unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["items"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateConversationInput, error) {
+			return ec.unmarshalNCreateConversationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -6629,6 +7635,42 @@ func (ec *executionContext) field_Mutation_deleteChannel_args(ctx context.Contex
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_deleteConversationItem_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "conversationId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["conversationId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_deleteConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_deleteFile_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -6644,6 +7686,20 @@ func (ec *executionContext) field_Mutation_deleteFile_args(ctx context.Context, 
 }
 
 func (ec *executionContext) field_Mutation_deleteInvitation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_deleteMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
@@ -6741,6 +7797,20 @@ func (ec *executionContext) field_Mutation_disableRedeemCode_args(ctx context.Co
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_editMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.EditMessageInput, error) {
+			return ec.unmarshalNEditMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEditMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_finishOidcSignIn_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -6811,6 +7881,20 @@ func (ec *executionContext) field_Mutation_redeemCode_args(ctx context.Context, 
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.RedeemCodeInput, error) {
 			return ec.unmarshalNRedeemCodeInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_regenerateMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.RegenerateMessageInput, error) {
+			return ec.unmarshalNRegenerateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRegenerateMessageInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -6911,6 +7995,42 @@ func (ec *executionContext) field_Mutation_saveModel_args(ctx context.Context, r
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_sendMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.SendMessageInput, error) {
+			return ec.unmarshalNSendMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessageInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_shareConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (*models.ShareConversationInput, error) {
+			return ec.unmarshalOShareConversationInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐShareConversationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_signIn_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -6997,6 +8117,20 @@ func (ec *executionContext) field_Mutation_testChannel_args(ctx context.Context,
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_unshareConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_updateApiKey_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -7033,6 +8167,28 @@ func (ec *executionContext) field_Mutation_updateChannel_args(ctx context.Contex
 	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.UpdateChannelInput, error) {
 			return ec.unmarshalNUpdateChannelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateChannelInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_updateConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.UpdateConversationInput, error) {
+			return ec.unmarshalNUpdateConversationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateConversationInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -7410,6 +8566,240 @@ func (ec *executionContext) field_Query_channels_args(ctx context.Context, rawAr
 		return nil, err
 	}
 	args["orderBy"] = arg6
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversationExport_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "format",
+		func(ctx context.Context, v any) (models.ExportFormat, error) {
+			return ec.unmarshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["format"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversationItem_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "conversationId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["conversationId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversationItems_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "conversationId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["conversationId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg3
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversationMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversationMessages_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "conversationId",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["conversationId"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg5
+	arg6, err := graphql.ProcessArgField(ctx, rawArgs, "branch",
+		func(ctx context.Context, v any) (*models.MessageBranch, error) {
+			return ec.unmarshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["branch"] = arg6
+	arg7, err := graphql.ProcessArgField(ctx, rawArgs, "leafId",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["leafId"] = arg7
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_conversations_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "orderBy",
+		func(ctx context.Context, v any) (*models.ConversationOrder, error) {
+			return ec.unmarshalOConversationOrder2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrder(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["orderBy"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*models.ConversationFilter, error) {
+			return ec.unmarshalOConversationFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg5
 	return args, nil
 }
 
@@ -7895,6 +9285,20 @@ func (ec *executionContext) field_Query_sessions_args(ctx context.Context, rawAr
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_sharedConversation_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "token",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["token"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Query_usageAudit_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -8109,6 +9513,20 @@ func (ec *executionContext) field_Subscription_chatCompletion_args(ctx context.C
 	return args, nil
 }
 
+func (ec *executionContext) field_Subscription_conversationEvents_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Subscription_message_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -8129,6 +9547,20 @@ func (ec *executionContext) field_Subscription_response_args(ctx context.Context
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.CreateResponseInput, error) {
 			return ec.unmarshalNCreateResponseInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponseInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Subscription_sendMessage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.SendMessageInput, error) {
+			return ec.unmarshalNSendMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessageInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -8246,6 +9678,70 @@ func (ec *executionContext) field___Type_inputFields_args(ctx context.Context, r
 // endregion ***************************** args.gotpl *****************************
 
 // region    **************************** field.gotpl *****************************
+
+func (ec *executionContext) _AddMessagePayload_message(ctx context.Context, field graphql.CollectedField, obj *models.AddMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AddMessagePayload_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AddMessagePayload_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AddMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _AddMessagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.AddMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AddMessagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_AddMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "AddMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
 
 func (ec *executionContext) _AdjustBalancePayload_user(ctx context.Context, field graphql.CollectedField, obj *models.AdjustBalancePayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
@@ -12278,6 +13774,29 @@ func (ec *executionContext) fieldContext_ChatCompletion_raw(_ context.Context, f
 	return graphql.NewScalarFieldContext("ChatCompletion", field, true, false, "JSON")
 }
 
+func (ec *executionContext) _ChatCompletion_messageId(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletion) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChatCompletion_messageId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MessageID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChatCompletion_messageId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChatCompletion", field, false, false, "ID")
+}
+
 func (ec *executionContext) _ChatCompletionChunk_sequence(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletionChunk) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -12464,6 +13983,29 @@ func (ec *executionContext) fieldContext_ChatCompletionChunk_error(_ context.Con
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ChatCompletionChunk_messageId(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletionChunk) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ChatCompletionChunk_messageId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MessageID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ChatCompletionChunk_messageId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ChatCompletionChunk", field, false, false, "ID")
 }
 
 func (ec *executionContext) _ChatCompletionChunk_cache(ctx context.Context, field graphql.CollectedField, obj *models.ChatCompletionChunk) (ret graphql.Marshaler) {
@@ -12888,6 +14430,1432 @@ func (ec *executionContext) fieldContext_CloneChannelPayload_userErrors(_ contex
 	return fc, nil
 }
 
+func (ec *executionContext) _Conversation_id(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Conversation_title(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_title(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Title, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_title(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _Conversation_model(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _Conversation_systemPrompt(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_systemPrompt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SystemPrompt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_systemPrompt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _Conversation_status(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_status(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Status, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.ConversationStatus) graphql.Marshaler {
+			return ec.marshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "ConversationStatus")
+}
+
+func (ec *executionContext) _Conversation_leafId(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_leafId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LeafID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_leafId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Conversation_messageCount(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_messageCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MessageCount, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_messageCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "Int")
+}
+
+func (ec *executionContext) _Conversation_usage(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalNUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Conversation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Conversation_metadata(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_metadata(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Metadata, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Metadata) graphql.Marshaler {
+			return ec.marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_metadata(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "JSON")
+}
+
+func (ec *executionContext) _Conversation_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Conversation_updatedAt(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_updatedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UpdatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_updatedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Conversation_lastMessageAt(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_lastMessageAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LastMessageAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_lastMessageAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Conversation_sharedAt(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_sharedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SharedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_sharedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Conversation_snippet(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_snippet(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Snippet, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_snippet(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Conversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _Conversation_messages(ctx context.Context, field graphql.CollectedField, obj *models.Conversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Conversation_messages(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Conversation().Messages(ctx, obj, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["branch"].(*models.MessageBranch), fc.Args["leafId"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.ConversationMessage]) graphql.Marshaler {
+			return ec.marshalNConversationMessageConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Conversation_messages(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Conversation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessageConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Conversation_messages_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.Conversation]) graphql.Marshaler {
+			return ec.marshalNConversationEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.Conversation) graphql.Marshaler {
+			return ec.marshalNConversation2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _ConversationEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _ConversationEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.Conversation]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalNConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationEvent_type(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_type(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Type, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.ConversationEventType) graphql.Marshaler {
+			return ec.marshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_type(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEvent", field, false, false, "ConversationEventType")
+}
+
+func (ec *executionContext) _ConversationEvent_conversationId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_conversationId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ConversationID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_conversationId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEvent", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationEvent_revision(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_revision(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Revision, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_revision(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEvent", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _ConversationEvent_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEvent", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ConversationEvent_conversation(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationEvent",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationEvent_messageId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_messageId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MessageID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_messageId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationEvent", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationEvent_message(ctx context.Context, field graphql.CollectedField, obj *models.ConversationEvent) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationEvent_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationEvent_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationEvent",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessage_id(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationMessage_conversationId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_conversationId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ConversationID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_conversationId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationMessage_parentId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_parentId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ParentID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_parentId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationMessage_role(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_role(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Role, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.MessageRole) graphql.Marshaler {
+			return ec.marshalNMessageRole2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageRole(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_role(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "MessageRole")
+}
+
+func (ec *executionContext) _ConversationMessage_content(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_content(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Content(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_content(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_parts(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_parts(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Parts()
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.JSON) graphql.Marshaler {
+			return ec.marshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_parts(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "JSON")
+}
+
+func (ec *executionContext) _ConversationMessage_refusal(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_refusal(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Refusal(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_refusal(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_reasoningContent(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_reasoningContent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReasoningContent(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_reasoningContent(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_name(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_name(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Name(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_name(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_toolCalls(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_toolCalls(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ToolCalls(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ToolCall) graphql.Marshaler {
+			return ec.marshalOToolCall2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐToolCallᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_toolCalls(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessage",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ToolCall(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessage_toolCallId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_toolCallId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ToolCallID(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_toolCallId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "ID")
+}
+
+func (ec *executionContext) _ConversationMessage_status(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_status(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Status, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.MessageStatus) graphql.Marshaler {
+			return ec.marshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "MessageStatus")
+}
+
+func (ec *executionContext) _ConversationMessage_model(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_finishReason(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_finishReason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.FinishReason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.FinishReason) graphql.Marshaler {
+			return ec.marshalOFinishReason2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFinishReason(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_finishReason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "FinishReason")
+}
+
+func (ec *executionContext) _ConversationMessage_error(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_error(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Error(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_error(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessage_usage(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Usage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+			return ec.marshalOUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_usage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessage",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Usage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessage_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.ConversationMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessage_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessage_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessage", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ConversationMessageConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.ConversationMessage]) graphql.Marshaler {
+			return ec.marshalNConversationMessageEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessageConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessageEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessageConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalNConversationMessage2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessageᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessageConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessageConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessageConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationMessageConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessageConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _ConversationMessageEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationMessageEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _ConversationMessageEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.ConversationMessage]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationMessageEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalNConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationMessageEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ConversationMessageEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ConversationShare_conversationId(ctx context.Context, field graphql.CollectedField, obj *models.ConversationShare) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationShare_conversationId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ConversationID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationShare_conversationId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationShare", field, false, false, "ID")
+}
+
+func (ec *executionContext) _ConversationShare_token(ctx context.Context, field graphql.CollectedField, obj *models.ConversationShare) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationShare_token(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Token, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationShare_token(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationShare", field, false, false, "String")
+}
+
+func (ec *executionContext) _ConversationShare_path(ctx context.Context, field graphql.CollectedField, obj *models.ConversationShare) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationShare_path(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Path(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationShare_path(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationShare", field, true, false, "String")
+}
+
+func (ec *executionContext) _ConversationShare_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.ConversationShare) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationShare_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationShare_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationShare", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _ConversationShare_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.ConversationShare) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ConversationShare_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ConversationShare_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ConversationShare", field, false, false, "DateTime")
+}
+
 func (ec *executionContext) _CountMessageTokensPayload_inputTokens(ctx context.Context, field graphql.CollectedField, obj *models.CountMessageTokensPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -13235,6 +16203,134 @@ func (ec *executionContext) _CreateCheckoutPayload_userErrors(ctx context.Contex
 func (ec *executionContext) fieldContext_CreateCheckoutPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "CreateCheckoutPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateConversationItemsPayload_items(ctx context.Context, field graphql.CollectedField, obj *models.CreateConversationItemsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateConversationItemsPayload_items(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Items, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.ResponseItem) graphql.Marshaler {
+			return ec.marshalOResponseItem2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateConversationItemsPayload_items(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateConversationItemsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItem(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateConversationItemsPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateConversationItemsPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateConversationItemsPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateConversationItemsPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateConversationItemsPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateConversationPayload_conversation(ctx context.Context, field graphql.CollectedField, obj *models.CreateConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateConversationPayload_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateConversationPayload_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateConversationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateConversationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateConversationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateConversationPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -14247,6 +17343,125 @@ func (ec *executionContext) fieldContext_DeleteChannelPayload_userErrors(_ conte
 	return fc, nil
 }
 
+func (ec *executionContext) _DeleteConversationItemPayload_conversation(ctx context.Context, field graphql.CollectedField, obj *models.DeleteConversationItemPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteConversationItemPayload_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteConversationItemPayload_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteConversationItemPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DeleteConversationItemPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.DeleteConversationItemPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteConversationItemPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteConversationItemPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteConversationItemPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DeleteConversationPayload_deletedConversationId(ctx context.Context, field graphql.CollectedField, obj *models.DeleteConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteConversationPayload_deletedConversationId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeletedConversationID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteConversationPayload_deletedConversationId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("DeleteConversationPayload", field, false, false, "ID")
+}
+
+func (ec *executionContext) _DeleteConversationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.DeleteConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteConversationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteConversationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _DeleteFilePayload_deletedFileId(ctx context.Context, field graphql.CollectedField, obj *models.DeleteFilePayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -14347,6 +17562,93 @@ func (ec *executionContext) _DeleteInvitationPayload_userErrors(ctx context.Cont
 func (ec *executionContext) fieldContext_DeleteInvitationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "DeleteInvitationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DeleteMessagePayload_deletedMessageId(ctx context.Context, field graphql.CollectedField, obj *models.DeleteMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteMessagePayload_deletedMessageId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DeletedMessageID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteMessagePayload_deletedMessageId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("DeleteMessagePayload", field, false, false, "ID")
+}
+
+func (ec *executionContext) _DeleteMessagePayload_conversation(ctx context.Context, field graphql.CollectedField, obj *models.DeleteMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteMessagePayload_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteMessagePayload_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DeleteMessagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.DeleteMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DeleteMessagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_DeleteMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DeleteMessagePayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -14686,6 +17988,70 @@ func (ec *executionContext) _DisableRedeemCodePayload_userErrors(ctx context.Con
 func (ec *executionContext) fieldContext_DisableRedeemCodePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "DisableRedeemCodePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _EditMessagePayload_message(ctx context.Context, field graphql.CollectedField, obj *models.EditMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EditMessagePayload_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_EditMessagePayload_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EditMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _EditMessagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.EditMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_EditMessagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_EditMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "EditMessagePayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -19396,6 +22762,534 @@ func (ec *executionContext) fieldContext_Mutation_receiveStripeEvent(ctx context
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_createConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateConversation(ctx, fc.Args["input"].(models.CreateConversationInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateConversationPayload) graphql.Marshaler {
+			return ec.marshalOCreateConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateConversationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_updateConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_updateConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UpdateConversation(ctx, fc.Args["id"].(string), fc.Args["input"].(models.UpdateConversationInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UpdateConversationPayload) graphql.Marshaler {
+			return ec.marshalOUpdateConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateConversationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_updateConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UpdateConversationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_updateConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_deleteConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_deleteConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().DeleteConversation(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.DeleteConversationPayload) graphql.Marshaler {
+			return ec.marshalODeleteConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteConversationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_deleteConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_DeleteConversationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_deleteConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_shareConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_shareConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ShareConversation(ctx, fc.Args["id"].(string), fc.Args["input"].(*models.ShareConversationInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ShareConversationPayload) graphql.Marshaler {
+			return ec.marshalOShareConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐShareConversationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_shareConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ShareConversationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_shareConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_unshareConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_unshareConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().UnshareConversation(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UnshareConversationPayload) graphql.Marshaler {
+			return ec.marshalOUnshareConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUnshareConversationPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_unshareConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UnshareConversationPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_unshareConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_addMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_addMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().AddMessage(ctx, fc.Args["input"].(models.AddMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.AddMessagePayload) graphql.Marshaler {
+			return ec.marshalOAddMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAddMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_addMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AddMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_addMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_editMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_editMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().EditMessage(ctx, fc.Args["input"].(models.EditMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.EditMessagePayload) graphql.Marshaler {
+			return ec.marshalOEditMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEditMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_editMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_EditMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_editMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_deleteMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_deleteMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().DeleteMessage(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.DeleteMessagePayload) graphql.Marshaler {
+			return ec.marshalODeleteMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_deleteMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_DeleteMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_deleteMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_sendMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_sendMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().SendMessage(ctx, fc.Args["input"].(models.SendMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.SendMessagePayload) graphql.Marshaler {
+			return ec.marshalOSendMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_sendMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SendMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_sendMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_regenerateMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_regenerateMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().RegenerateMessage(ctx, fc.Args["input"].(models.RegenerateMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.SendMessagePayload) graphql.Marshaler {
+			return ec.marshalOSendMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessagePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_regenerateMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SendMessagePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_regenerateMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createConversationItems(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createConversationItems(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateConversationItems(ctx, fc.Args["conversationId"].(string), fc.Args["items"].(models.JSON))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateConversationItemsPayload) graphql.Marshaler {
+			return ec.marshalOCreateConversationItemsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationItemsPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createConversationItems(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateConversationItemsPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createConversationItems_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_deleteConversationItem(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_deleteConversationItem(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().DeleteConversationItem(ctx, fc.Args["conversationId"].(string), fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.DeleteConversationItemPayload) graphql.Marshaler {
+			return ec.marshalODeleteConversationItemPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteConversationItemPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_deleteConversationItem(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_DeleteConversationItemPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_deleteConversationItem_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _PageInfo_hasNextPage(ctx context.Context, field graphql.CollectedField, obj *models.PageInfo) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -21448,6 +25342,358 @@ func (ec *executionContext) fieldContext_Query_usageAudit(ctx context.Context, f
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_usageAudit_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversations(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversations(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Conversations(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["orderBy"].(*models.ConversationOrder), fc.Args["filter"].(*models.ConversationFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.Conversation]) graphql.Marshaler {
+			return ec.marshalOConversationConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversations(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversations_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Conversation(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversationMessages(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversationMessages(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ConversationMessages(ctx, fc.Args["conversationId"].(string), fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["branch"].(*models.MessageBranch), fc.Args["leafId"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.ConversationMessage]) graphql.Marshaler {
+			return ec.marshalOConversationMessageConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversationMessages(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessageConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversationMessages_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversationMessage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversationMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ConversationMessage(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversationMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversationMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversationItems(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversationItems(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ConversationItems(ctx, fc.Args["conversationId"].(string), fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["order"].(*models.OrderDirection))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.ResponseItem]) graphql.Marshaler {
+			return ec.marshalOResponseItemConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversationItems(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItemConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversationItems_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversationItem(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversationItem(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ConversationItem(ctx, fc.Args["conversationId"].(string), fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ResponseItem) graphql.Marshaler {
+			return ec.marshalOResponseItem2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversationItem(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ResponseItem(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversationItem_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_conversationExport(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_conversationExport(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().ConversationExport(ctx, fc.Args["id"].(string), fc.Args["format"].(models.ExportFormat))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_conversationExport(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return nil, errors.New("field of type String does not have child fields")
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_conversationExport_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_sharedConversation(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_sharedConversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().SharedConversation(ctx, fc.Args["token"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.SharedConversation) graphql.Marshaler {
+			return ec.marshalOSharedConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_sharedConversation(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SharedConversation(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_sharedConversation_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -23756,6 +28002,70 @@ func (ec *executionContext) fieldContext_SaveModelPayload_userErrors(_ context.C
 	return fc, nil
 }
 
+func (ec *executionContext) _SendMessagePayload_message(ctx context.Context, field graphql.CollectedField, obj *models.SendMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SendMessagePayload_message(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Message, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+			return ec.marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SendMessagePayload_message(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SendMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SendMessagePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.SendMessagePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SendMessagePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SendMessagePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SendMessagePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Session_id(ctx context.Context, field graphql.CollectedField, obj *models.Session) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -24112,6 +28422,332 @@ func (ec *executionContext) fieldContext_SessionEdge_node(_ context.Context, fie
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _ShareConversationPayload_share(ctx context.Context, field graphql.CollectedField, obj *models.ShareConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ShareConversationPayload_share(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Share, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationShare) graphql.Marshaler {
+			return ec.marshalOConversationShare2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationShare(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_ShareConversationPayload_share(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ShareConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationShare(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ShareConversationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.ShareConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ShareConversationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ShareConversationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ShareConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SharedConversation_title(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_title(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Title, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_title(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedConversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _SharedConversation_model(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedConversation", field, false, false, "String")
+}
+
+func (ec *executionContext) _SharedConversation_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedConversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SharedConversation_sharedAt(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_sharedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SharedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_sharedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedConversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SharedConversation_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedConversation", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _SharedConversation_messages(ctx context.Context, field graphql.CollectedField, obj *models.SharedConversation) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedConversation_messages(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Messages, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.SharedMessage) graphql.Marshaler {
+			return ec.marshalNSharedMessage2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedMessageᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedConversation_messages(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "SharedConversation",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SharedMessage(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _SharedMessage_role(ctx context.Context, field graphql.CollectedField, obj *models.SharedMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedMessage_role(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Role, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.MessageRole) graphql.Marshaler {
+			return ec.marshalNMessageRole2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageRole(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedMessage_role(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedMessage", field, false, false, "MessageRole")
+}
+
+func (ec *executionContext) _SharedMessage_content(ctx context.Context, field graphql.CollectedField, obj *models.SharedMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedMessage_content(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Content, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedMessage_content(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _SharedMessage_images(ctx context.Context, field graphql.CollectedField, obj *models.SharedMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedMessage_images(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Images, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedMessage_images(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _SharedMessage_model(ctx context.Context, field graphql.CollectedField, obj *models.SharedMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedMessage_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_SharedMessage_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedMessage", field, false, false, "String")
+}
+
+func (ec *executionContext) _SharedMessage_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.SharedMessage) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SharedMessage_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SharedMessage_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SharedMessage", field, false, false, "DateTime")
 }
 
 func (ec *executionContext) _SignInMethods_signUp(ctx context.Context, field graphql.CollectedField, obj *models.SignInMethods) (ret graphql.Marshaler) {
@@ -24960,6 +29596,94 @@ func (ec *executionContext) fieldContext_Subscription_testChannel(ctx context.Co
 	return fc, nil
 }
 
+func (ec *executionContext) _Subscription_sendMessage(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_sendMessage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().SendMessage(ctx, fc.Args["input"].(models.SendMessageInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ChatCompletionChunk) graphql.Marshaler {
+			return ec.marshalNChatCompletionChunk2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatCompletionChunk(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_sendMessage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ChatCompletionChunk(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_sendMessage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Subscription_conversationEvents(ctx context.Context, field graphql.CollectedField) (ret func(ctx context.Context) graphql.Marshaler) {
+	return graphql.ResolveFieldStream(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subscription_conversationEvents(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Subscription().ConversationEvents(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ConversationEvent) graphql.Marshaler {
+			return ec.marshalNConversationEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEvent(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Subscription_conversationEvents(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Subscription",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ConversationEvent(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Subscription_conversationEvents_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _SyncChannelModelsPayload_channel(ctx context.Context, field graphql.CollectedField, obj *models.SyncChannelModelsPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -25754,6 +30478,70 @@ func (ec *executionContext) fieldContext_Transcription_raw(_ context.Context, fi
 	return graphql.NewScalarFieldContext("Transcription", field, true, false, "JSON")
 }
 
+func (ec *executionContext) _UnshareConversationPayload_conversation(ctx context.Context, field graphql.CollectedField, obj *models.UnshareConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UnshareConversationPayload_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UnshareConversationPayload_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UnshareConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UnshareConversationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.UnshareConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UnshareConversationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UnshareConversationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UnshareConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UpdateApiKeyPayload_apiKey(ctx context.Context, field graphql.CollectedField, obj *models.UpdateAPIKeyPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -25872,6 +30660,70 @@ func (ec *executionContext) _UpdateChannelPayload_userErrors(ctx context.Context
 func (ec *executionContext) fieldContext_UpdateChannelPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "UpdateChannelPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateConversationPayload_conversation(ctx context.Context, field graphql.CollectedField, obj *models.UpdateConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateConversationPayload_conversation(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Conversation, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+			return ec.marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateConversationPayload_conversation(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateConversationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Conversation(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UpdateConversationPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.UpdateConversationPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UpdateConversationPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UpdateConversationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UpdateConversationPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -29761,6 +34613,62 @@ func (ec *executionContext) fieldContext___Type_isOneOf(_ context.Context, field
 
 // region    **************************** input.gotpl *****************************
 
+func (ec *executionContext) unmarshalInputAddMessageInput(ctx context.Context, obj any) (models.AddMessageInput, error) {
+	var it models.AddMessageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"conversationId", "parentId", "message"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "conversationId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("conversationId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ConversationID = data
+		case "parentId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("parentId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ParentID = graphql.OmittableOf(data)
+		case "message":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("message"))
+			data, err := ec.unmarshalNChatMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatMessage(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Message = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalAddMessageInput unmarshals raw into the AddMessageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalAddMessageInput(ctx context.Context, raw any) (models.AddMessageInput, error) {
+	var out models.AddMessageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "AddMessageInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputAdjustBalanceInput(ctx context.Context, obj any) (models.AdjustBalanceInput, error) {
 	var it models.AdjustBalanceInput
 	if obj == nil {
@@ -30476,7 +35384,7 @@ func (ec *executionContext) unmarshalInputChatCompletionInput(ctx context.Contex
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"model", "messages", "temperature", "topP", "n", "maxTokens", "maxCompletionTokens", "stop", "presencePenalty", "frequencyPenalty", "logprobs", "topLogprobs", "seed", "tools", "toolChoice", "parallelToolCalls", "responseFormat", "reasoningEffort", "user", "metadata", "extra"}
+	fieldsInOrder := [...]string{"model", "messages", "temperature", "topP", "n", "maxTokens", "maxCompletionTokens", "stop", "presencePenalty", "frequencyPenalty", "logprobs", "topLogprobs", "seed", "tools", "toolChoice", "parallelToolCalls", "responseFormat", "reasoningEffort", "user", "metadata", "conversationId", "parentMessageId", "extra"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -30625,6 +35533,20 @@ func (ec *executionContext) unmarshalInputChatCompletionInput(ctx context.Contex
 				return it, err
 			}
 			it.Metadata = data
+		case "conversationId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("conversationId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ConversationID = data
+		case "parentMessageId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("parentMessageId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ParentMessageID = graphql.OmittableOf(data)
 		case "extra":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
 			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
@@ -30842,6 +35764,118 @@ func (ec *executionContext) unmarshalInputContentPartInput(ctx context.Context, 
 func UnmarshalContentPartInput(ctx context.Context, raw any) (models.ContentPart, error) {
 	var out models.ContentPart
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "ContentPartInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputConversationFilter(ctx context.Context, obj any) (models.ConversationFilter, error) {
+	var it models.ConversationFilter
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"status", "model", "metadata", "search"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "status":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
+			data, err := ec.unmarshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Status = data
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = data
+		case "search":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("search"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Search = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalConversationFilter unmarshals raw into the ConversationFilter input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalConversationFilter(ctx context.Context, raw any) (models.ConversationFilter, error) {
+	var out models.ConversationFilter
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ConversationFilter", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputConversationOrder(ctx context.Context, obj any) (models.ConversationOrder, error) {
+	var it models.ConversationOrder
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"field", "direction"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "field":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("field"))
+			data, err := ec.unmarshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Field = data
+		case "direction":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("direction"))
+			data, err := ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Direction = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalConversationOrder unmarshals raw into the ConversationOrder input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalConversationOrder(ctx context.Context, raw any) (models.ConversationOrder, error) {
+	var out models.ConversationOrder
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ConversationOrder", raw, &out)
 	return out, err
 }
 
@@ -31150,6 +36184,76 @@ func (ec *executionContext) unmarshalInputCreateCheckoutInput(ctx context.Contex
 func UnmarshalCreateCheckoutInput(ctx context.Context, raw any) (models.CreateCheckoutInput, error) {
 	var out models.CreateCheckoutInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateCheckoutInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateConversationInput(ctx context.Context, obj any) (models.CreateConversationInput, error) {
+	var it models.CreateConversationInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"title", "model", "systemPrompt", "metadata", "items"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "title":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("title"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Title = data
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "systemPrompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("systemPrompt"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.SystemPrompt = data
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = data
+		case "items":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("items"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Items = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateConversationInput unmarshals raw into the CreateConversationInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateConversationInput(ctx context.Context, raw any) (models.CreateConversationInput, error) {
+	var out models.CreateConversationInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateConversationInput", raw, &out)
 	return out, err
 }
 
@@ -32287,6 +37391,55 @@ func UnmarshalCreateUserInput(ctx context.Context, raw any) (models.CreateUserIn
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputEditMessageInput(ctx context.Context, obj any) (models.EditMessageInput, error) {
+	var it models.EditMessageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"messageId", "content"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "messageId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("messageId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MessageID = data
+		case "content":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("content"))
+			data, err := ec.unmarshalNMessageContentInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageContent(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Content = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalEditMessageInput unmarshals raw into the EditMessageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalEditMessageInput(ctx context.Context, raw any) (models.EditMessageInput, error) {
+	var out models.EditMessageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "EditMessageInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputEmailInput(ctx context.Context, obj any) (models.EmailInput, error) {
 	var it models.EmailInput
 	if obj == nil {
@@ -33271,6 +38424,55 @@ func UnmarshalRedeemCodeInput(ctx context.Context, raw any) (models.RedeemCodeIn
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputRegenerateMessageInput(ctx context.Context, obj any) (models.RegenerateMessageInput, error) {
+	var it models.RegenerateMessageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"messageId", "model"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "messageId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("messageId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MessageID = data
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalRegenerateMessageInput unmarshals raw into the RegenerateMessageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalRegenerateMessageInput(ctx context.Context, raw any) (models.RegenerateMessageInput, error) {
+	var out models.RegenerateMessageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "RegenerateMessageInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputReorderChannelsInput(ctx context.Context, obj any) (models.ReorderChannelsInput, error) {
 	var it models.ReorderChannelsInput
 	if obj == nil {
@@ -33569,6 +38771,174 @@ func (ec *executionContext) unmarshalInputSaveModelInput(ctx context.Context, ob
 func UnmarshalSaveModelInput(ctx context.Context, raw any) (models.SaveModelInput, error) {
 	var out models.SaveModelInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "SaveModelInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputSendMessageInput(ctx context.Context, obj any) (models.SendMessageInput, error) {
+	var it models.SendMessageInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"conversationId", "parentId", "content", "messages", "model", "temperature", "topP", "maxCompletionTokens", "tools", "toolChoice", "responseFormat", "reasoningEffort", "extra"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "conversationId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("conversationId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ConversationID = data
+		case "parentId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("parentId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ParentID = graphql.OmittableOf(data)
+		case "content":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("content"))
+			data, err := ec.unmarshalOMessageContentInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageContent(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Content = data
+		case "messages":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("messages"))
+			data, err := ec.unmarshalOChatMessageInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatMessageᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Messages = data
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = data
+		case "temperature":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("temperature"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Temperature = data
+		case "topP":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("topP"))
+			data, err := ec.unmarshalOFloat2ᚖfloat64(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TopP = data
+		case "maxCompletionTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxCompletionTokens"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxCompletionTokens = data
+		case "tools":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tools"))
+			data, err := ec.unmarshalOToolInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐToolᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tools = data
+		case "toolChoice":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("toolChoice"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ToolChoice = data
+		case "responseFormat":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("responseFormat"))
+			data, err := ec.unmarshalOResponseFormatInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseFormat(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ResponseFormat = data
+		case "reasoningEffort":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reasoningEffort"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ReasoningEffort = data
+		case "extra":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("extra"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐJSON(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Extra = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalSendMessageInput unmarshals raw into the SendMessageInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalSendMessageInput(ctx context.Context, raw any) (models.SendMessageInput, error) {
+	var out models.SendMessageInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "SendMessageInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputShareConversationInput(ctx context.Context, obj any) (models.ShareConversationInput, error) {
+	var it models.ShareConversationInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"expiresAt"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "expiresAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpiresAt = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalShareConversationInput unmarshals raw into the ShareConversationInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalShareConversationInput(ctx context.Context, raw any) (models.ShareConversationInput, error) {
+	var out models.ShareConversationInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "ShareConversationInput", raw, &out)
 	return out, err
 }
 
@@ -34188,6 +39558,83 @@ func UnmarshalUpdateChannelInput(ctx context.Context, raw any) (models.UpdateCha
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputUpdateConversationInput(ctx context.Context, obj any) (models.UpdateConversationInput, error) {
+	var it models.UpdateConversationInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"title", "model", "systemPrompt", "status", "metadata", "leafId"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "title":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("title"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Title = graphql.OmittableOf(data)
+		case "model":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("model"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Model = graphql.OmittableOf(data)
+		case "systemPrompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("systemPrompt"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.SystemPrompt = graphql.OmittableOf(data)
+		case "status":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
+			data, err := ec.unmarshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Status = graphql.OmittableOf(data)
+		case "metadata":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("metadata"))
+			data, err := ec.unmarshalOJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Metadata = graphql.OmittableOf(data)
+		case "leafId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("leafId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.LeafID = graphql.OmittableOf(data)
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalUpdateConversationInput unmarshals raw into the UpdateConversationInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalUpdateConversationInput(ctx context.Context, raw any) (models.UpdateConversationInput, error) {
+	var out models.UpdateConversationInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "UpdateConversationInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputUpdateModelInput(ctx context.Context, obj any) (models.UpdateModelInput, error) {
 	var it models.UpdateModelInput
 	if obj == nil {
@@ -34679,6 +40126,20 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._File(ctx, sel, obj)
+	case models.ConversationMessage:
+		return ec._ConversationMessage(ctx, sel, &obj)
+	case *models.ConversationMessage:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._ConversationMessage(ctx, sel, obj)
+	case models.Conversation:
+		return ec._Conversation(ctx, sel, &obj)
+	case *models.Conversation:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._Conversation(ctx, sel, obj)
 	case models.Channel:
 		return ec._Channel(ctx, sel, &obj)
 	case *models.Channel:
@@ -34705,6 +40166,44 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 // endregion ************************** interface.gotpl ***************************
 
 // region    **************************** object.gotpl ****************************
+
+var addMessagePayloadImplementors = []string{"AddMessagePayload"}
+
+func (ec *executionContext) _AddMessagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.AddMessagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, addMessagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("AddMessagePayload")
+		case "message":
+			out.Values[i] = ec._AddMessagePayload_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._AddMessagePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
 
 var adjustBalancePayloadImplementors = []string{"AdjustBalancePayload"}
 
@@ -36278,6 +41777,11 @@ func (ec *executionContext) _ChatCompletion(ctx context.Context, sel ast.Selecti
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "messageId":
+			out.Values[i] = ec._ChatCompletion_messageId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -36338,6 +41842,11 @@ func (ec *executionContext) _ChatCompletionChunk(ctx context.Context, sel ast.Se
 			}
 		case "error":
 			out.Values[i] = ec._ChatCompletionChunk_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "messageId":
+			out.Values[i] = ec._ChatCompletionChunk_messageId(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -36503,6 +42012,513 @@ func (ec *executionContext) _CloneChannelPayload(ctx context.Context, sel ast.Se
 		case "userErrors":
 			out.Values[i] = ec._CloneChannelPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationImplementors = []string{"Conversation", "Node"}
+
+func (ec *executionContext) _Conversation(ctx context.Context, sel ast.SelectionSet, obj *models.Conversation) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Conversation")
+		case "id":
+			out.Values[i] = ec._Conversation_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "title":
+			out.Values[i] = ec._Conversation_title(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "model":
+			out.Values[i] = ec._Conversation_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "systemPrompt":
+			out.Values[i] = ec._Conversation_systemPrompt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "status":
+			out.Values[i] = ec._Conversation_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "leafId":
+			out.Values[i] = ec._Conversation_leafId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "messageCount":
+			out.Values[i] = ec._Conversation_messageCount(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "usage":
+			out.Values[i] = ec._Conversation_usage(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "metadata":
+			out.Values[i] = ec._Conversation_metadata(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "createdAt":
+			out.Values[i] = ec._Conversation_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "updatedAt":
+			out.Values[i] = ec._Conversation_updatedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "lastMessageAt":
+			out.Values[i] = ec._Conversation_lastMessageAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "sharedAt":
+			out.Values[i] = ec._Conversation_sharedAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "snippet":
+			out.Values[i] = ec._Conversation_snippet(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "messages":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Conversation_messages(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationConnectionImplementors = []string{"ConversationConnection"}
+
+func (ec *executionContext) _ConversationConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.Conversation]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationConnection")
+		case "edges":
+			out.Values[i] = ec._ConversationConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._ConversationConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._ConversationConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ConversationConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationEdgeImplementors = []string{"ConversationEdge"}
+
+func (ec *executionContext) _ConversationEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.Conversation]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationEdge")
+		case "cursor":
+			out.Values[i] = ec._ConversationEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._ConversationEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationEventImplementors = []string{"ConversationEvent"}
+
+func (ec *executionContext) _ConversationEvent(ctx context.Context, sel ast.SelectionSet, obj *models.ConversationEvent) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationEventImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationEvent")
+		case "type":
+			out.Values[i] = ec._ConversationEvent_type(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "conversationId":
+			out.Values[i] = ec._ConversationEvent_conversationId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "revision":
+			out.Values[i] = ec._ConversationEvent_revision(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._ConversationEvent_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "conversation":
+			out.Values[i] = ec._ConversationEvent_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "messageId":
+			out.Values[i] = ec._ConversationEvent_messageId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "message":
+			out.Values[i] = ec._ConversationEvent_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationMessageImplementors = []string{"ConversationMessage", "Node"}
+
+func (ec *executionContext) _ConversationMessage(ctx context.Context, sel ast.SelectionSet, obj *models.ConversationMessage) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationMessageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationMessage")
+		case "id":
+			out.Values[i] = ec._ConversationMessage_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "conversationId":
+			out.Values[i] = ec._ConversationMessage_conversationId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "parentId":
+			out.Values[i] = ec._ConversationMessage_parentId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "role":
+			out.Values[i] = ec._ConversationMessage_role(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "content":
+			out.Values[i] = ec._ConversationMessage_content(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "parts":
+			out.Values[i] = ec._ConversationMessage_parts(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "refusal":
+			out.Values[i] = ec._ConversationMessage_refusal(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "reasoningContent":
+			out.Values[i] = ec._ConversationMessage_reasoningContent(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "name":
+			out.Values[i] = ec._ConversationMessage_name(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "toolCalls":
+			out.Values[i] = ec._ConversationMessage_toolCalls(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "toolCallId":
+			out.Values[i] = ec._ConversationMessage_toolCallId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "status":
+			out.Values[i] = ec._ConversationMessage_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._ConversationMessage_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "finishReason":
+			out.Values[i] = ec._ConversationMessage_finishReason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "error":
+			out.Values[i] = ec._ConversationMessage_error(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "usage":
+			out.Values[i] = ec._ConversationMessage_usage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._ConversationMessage_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationMessageConnectionImplementors = []string{"ConversationMessageConnection"}
+
+func (ec *executionContext) _ConversationMessageConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.ConversationMessage]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationMessageConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationMessageConnection")
+		case "edges":
+			out.Values[i] = ec._ConversationMessageConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._ConversationMessageConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._ConversationMessageConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._ConversationMessageConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationMessageEdgeImplementors = []string{"ConversationMessageEdge"}
+
+func (ec *executionContext) _ConversationMessageEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.ConversationMessage]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationMessageEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationMessageEdge")
+		case "cursor":
+			out.Values[i] = ec._ConversationMessageEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._ConversationMessageEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var conversationShareImplementors = []string{"ConversationShare"}
+
+func (ec *executionContext) _ConversationShare(ctx context.Context, sel ast.SelectionSet, obj *models.ConversationShare) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, conversationShareImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ConversationShare")
+		case "conversationId":
+			out.Values[i] = ec._ConversationShare_conversationId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "token":
+			out.Values[i] = ec._ConversationShare_token(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "path":
+			out.Values[i] = ec._ConversationShare_path(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._ConversationShare_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._ConversationShare_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -36702,6 +42718,82 @@ func (ec *executionContext) _CreateCheckoutPayload(ctx context.Context, sel ast.
 			}
 		case "userErrors":
 			out.Values[i] = ec._CreateCheckoutPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createConversationItemsPayloadImplementors = []string{"CreateConversationItemsPayload"}
+
+func (ec *executionContext) _CreateConversationItemsPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateConversationItemsPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createConversationItemsPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateConversationItemsPayload")
+		case "items":
+			out.Values[i] = ec._CreateConversationItemsPayload_items(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateConversationItemsPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createConversationPayloadImplementors = []string{"CreateConversationPayload"}
+
+func (ec *executionContext) _CreateConversationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateConversationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createConversationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateConversationPayload")
+		case "conversation":
+			out.Values[i] = ec._CreateConversationPayload_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateConversationPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -37307,6 +43399,82 @@ func (ec *executionContext) _DeleteChannelPayload(ctx context.Context, sel ast.S
 	return out
 }
 
+var deleteConversationItemPayloadImplementors = []string{"DeleteConversationItemPayload"}
+
+func (ec *executionContext) _DeleteConversationItemPayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteConversationItemPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, deleteConversationItemPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("DeleteConversationItemPayload")
+		case "conversation":
+			out.Values[i] = ec._DeleteConversationItemPayload_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._DeleteConversationItemPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var deleteConversationPayloadImplementors = []string{"DeleteConversationPayload"}
+
+func (ec *executionContext) _DeleteConversationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteConversationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, deleteConversationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("DeleteConversationPayload")
+		case "deletedConversationId":
+			out.Values[i] = ec._DeleteConversationPayload_deletedConversationId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._DeleteConversationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var deleteFilePayloadImplementors = []string{"DeleteFilePayload"}
 
 func (ec *executionContext) _DeleteFilePayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteFilePayload) graphql.Marshaler {
@@ -37363,6 +43531,49 @@ func (ec *executionContext) _DeleteInvitationPayload(ctx context.Context, sel as
 			}
 		case "userErrors":
 			out.Values[i] = ec._DeleteInvitationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var deleteMessagePayloadImplementors = []string{"DeleteMessagePayload"}
+
+func (ec *executionContext) _DeleteMessagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.DeleteMessagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, deleteMessagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("DeleteMessagePayload")
+		case "deletedMessageId":
+			out.Values[i] = ec._DeleteMessagePayload_deletedMessageId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "conversation":
+			out.Values[i] = ec._DeleteMessagePayload_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._DeleteMessagePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -37591,6 +43802,44 @@ func (ec *executionContext) _DisableRedeemCodePayload(ctx context.Context, sel a
 			}
 		case "userErrors":
 			out.Values[i] = ec._DisableRedeemCodePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var editMessagePayloadImplementors = []string{"EditMessagePayload"}
+
+func (ec *executionContext) _EditMessagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.EditMessagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, editMessagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("EditMessagePayload")
+		case "message":
+			out.Values[i] = ec._EditMessagePayload_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._EditMessagePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -39023,6 +45272,90 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "createConversation":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createConversation(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "updateConversation":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_updateConversation(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "deleteConversation":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_deleteConversation(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "shareConversation":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_shareConversation(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "unshareConversation":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_unshareConversation(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "addMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_addMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "editMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_editMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "deleteMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_deleteMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "sendMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_sendMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "regenerateMessage":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_regenerateMessage(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createConversationItems":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createConversationItems(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "deleteConversationItem":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_deleteConversationItem(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -39582,6 +45915,54 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_usageAudit(ctx, field)
+				})
+		case "conversations":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversations(ctx, field)
+				})
+		case "conversation":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversation(ctx, field)
+				})
+		case "conversationMessages":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversationMessages(ctx, field)
+				})
+		case "conversationMessage":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversationMessage(ctx, field)
+				})
+		case "conversationItems":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversationItems(ctx, field)
+				})
+		case "conversationItem":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversationItem(ctx, field)
+				})
+		case "conversationExport":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_conversationExport(ctx, field)
+				})
+		case "sharedConversation":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_sharedConversation(ctx, field)
 				})
 		case "payments":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
@@ -40586,6 +46967,44 @@ func (ec *executionContext) _SaveModelPayload(ctx context.Context, sel ast.Selec
 	return out
 }
 
+var sendMessagePayloadImplementors = []string{"SendMessagePayload"}
+
+func (ec *executionContext) _SendMessagePayload(ctx context.Context, sel ast.SelectionSet, obj *models.SendMessagePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, sendMessagePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SendMessagePayload")
+		case "message":
+			out.Values[i] = ec._SendMessagePayload_message(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._SendMessagePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var sessionImplementors = []string{"Session"}
 
 func (ec *executionContext) _Session(ctx context.Context, sel ast.SelectionSet, obj *models.Session) graphql.Marshaler {
@@ -40721,6 +47140,155 @@ func (ec *executionContext) _SessionEdge(ctx context.Context, sel ast.SelectionS
 			}
 		case "node":
 			out.Values[i] = ec._SessionEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var shareConversationPayloadImplementors = []string{"ShareConversationPayload"}
+
+func (ec *executionContext) _ShareConversationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.ShareConversationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, shareConversationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ShareConversationPayload")
+		case "share":
+			out.Values[i] = ec._ShareConversationPayload_share(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._ShareConversationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var sharedConversationImplementors = []string{"SharedConversation"}
+
+func (ec *executionContext) _SharedConversation(ctx context.Context, sel ast.SelectionSet, obj *models.SharedConversation) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, sharedConversationImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SharedConversation")
+		case "title":
+			out.Values[i] = ec._SharedConversation_title(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._SharedConversation_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._SharedConversation_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "sharedAt":
+			out.Values[i] = ec._SharedConversation_sharedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._SharedConversation_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "messages":
+			out.Values[i] = ec._SharedConversation_messages(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var sharedMessageImplementors = []string{"SharedMessage"}
+
+func (ec *executionContext) _SharedMessage(ctx context.Context, sel ast.SelectionSet, obj *models.SharedMessage) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, sharedMessageImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SharedMessage")
+		case "role":
+			out.Values[i] = ec._SharedMessage_role(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "content":
+			out.Values[i] = ec._SharedMessage_content(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "images":
+			out.Values[i] = ec._SharedMessage_images(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "model":
+			out.Values[i] = ec._SharedMessage_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._SharedMessage_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -41116,6 +47684,10 @@ func (ec *executionContext) _Subscription(ctx context.Context, sel ast.Selection
 		return ec._Subscription_response(ctx, fields[0])
 	case "testChannel":
 		return ec._Subscription_testChannel(ctx, fields[0])
+	case "sendMessage":
+		return ec._Subscription_sendMessage(ctx, fields[0])
+	case "conversationEvents":
+		return ec._Subscription_conversationEvents(ctx, fields[0])
 	default:
 		panic("unknown field " + strconv.Quote(fields[0].Name))
 	}
@@ -41472,6 +48044,44 @@ func (ec *executionContext) _Transcription(ctx context.Context, sel ast.Selectio
 	return out
 }
 
+var unshareConversationPayloadImplementors = []string{"UnshareConversationPayload"}
+
+func (ec *executionContext) _UnshareConversationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UnshareConversationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, unshareConversationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UnshareConversationPayload")
+		case "conversation":
+			out.Values[i] = ec._UnshareConversationPayload_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._UnshareConversationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var updateApiKeyPayloadImplementors = []string{"UpdateApiKeyPayload"}
 
 func (ec *executionContext) _UpdateApiKeyPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateAPIKeyPayload) graphql.Marshaler {
@@ -41528,6 +48138,44 @@ func (ec *executionContext) _UpdateChannelPayload(ctx context.Context, sel ast.S
 			}
 		case "userErrors":
 			out.Values[i] = ec._UpdateChannelPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var updateConversationPayloadImplementors = []string{"UpdateConversationPayload"}
+
+func (ec *executionContext) _UpdateConversationPayload(ctx context.Context, sel ast.SelectionSet, obj *models.UpdateConversationPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, updateConversationPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UpdateConversationPayload")
+		case "conversation":
+			out.Values[i] = ec._UpdateConversationPayload_conversation(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._UpdateConversationPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -43012,6 +49660,11 @@ func (ec *executionContext) ___Type(ctx context.Context, sel ast.SelectionSet, o
 
 // region    ***************************** type.gotpl *****************************
 
+func (ec *executionContext) unmarshalNAddMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAddMessageInput(ctx context.Context, v any) (models.AddMessageInput, error) {
+	res, err := ec.unmarshalInputAddMessageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNAdjustBalanceInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalanceInput(ctx context.Context, v any) (models.AdjustBalanceInput, error) {
 	res, err := ec.unmarshalInputAdjustBalanceInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -43526,6 +50179,170 @@ func (ec *executionContext) unmarshalNContentPartInput2githubᚗcomᚋcoaidevᚋ
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalNConversation2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Conversation) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx context.Context, sel ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "Conversation!")
+		return graphql.Null
+	}
+	return ec._Conversation(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNConversationEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.Conversation]) graphql.Marshaler {
+	return ec._ConversationEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNConversationEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.Conversation]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNConversationEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNConversationEvent2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEvent(ctx context.Context, sel ast.SelectionSet, v *models.ConversationEvent) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ConversationEvent!")
+		return graphql.Null
+	}
+	return ec._ConversationEvent(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType(ctx context.Context, v any) (models.ConversationEventType, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType(ctx context.Context, sel ast.SelectionSet, v models.ConversationEventType) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ConversationEventType!")
+	}
+	return res
+}
+
+var (
+	unmarshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType = map[string]models.ConversationEventType{
+		"TITLE_CHANGED":     models.ConversationTitleChanged,
+		"STATUS_CHANGED":    models.ConversationStatusChanged,
+		"MESSAGE_ADDED":     models.ConversationMessageAdded,
+		"MESSAGE_COMPLETED": models.ConversationMessageCompleted,
+		"MESSAGE_DELETED":   models.ConversationMessageDeleted,
+		"DELETED":           models.ConversationDeleted,
+	}
+	marshalNConversationEventType2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationEventType = map[models.ConversationEventType]string{
+		models.ConversationTitleChanged:     "TITLE_CHANGED",
+		models.ConversationStatusChanged:    "STATUS_CHANGED",
+		models.ConversationMessageAdded:     "MESSAGE_ADDED",
+		models.ConversationMessageCompleted: "MESSAGE_COMPLETED",
+		models.ConversationMessageDeleted:   "MESSAGE_DELETED",
+		models.ConversationDeleted:          "DELETED",
+	}
+)
+
+func (ec *executionContext) marshalNConversationMessage2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessageᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ConversationMessage) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx context.Context, sel ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ConversationMessage!")
+		return graphql.Null
+	}
+	return ec._ConversationMessage(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNConversationMessageConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.ConversationMessage]) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "ConversationMessageConnection!")
+		return graphql.Null
+	}
+	return ec._ConversationMessageConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNConversationMessageEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.ConversationMessage]) graphql.Marshaler {
+	return ec._ConversationMessageEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNConversationMessageEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.ConversationMessage]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNConversationMessageEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx context.Context, v any) (models.ConversationStatus, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx context.Context, sel ast.SelectionSet, v models.ConversationStatus) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ConversationStatus!")
+	}
+	return res
+}
+
+var (
+	unmarshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus = map[string]models.ConversationStatus{
+		"ACTIVE":    models.ConversationActive,
+		"COMPLETED": models.ConversationCompleted,
+	}
+	marshalNConversationStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus = map[models.ConversationStatus]string{
+		models.ConversationActive:    "ACTIVE",
+		models.ConversationCompleted: "COMPLETED",
+	}
+)
+
 func (ec *executionContext) unmarshalNCreateApiKeyInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateAPIKeyInput(ctx context.Context, v any) (models.CreateAPIKeyInput, error) {
 	res, err := ec.unmarshalInputCreateApiKeyInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -43538,6 +50355,11 @@ func (ec *executionContext) unmarshalNCreateChannelInput2githubᚗcomᚋcoaidev�
 
 func (ec *executionContext) unmarshalNCreateCheckoutInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutInput(ctx context.Context, v any) (models.CreateCheckoutInput, error) {
 	res, err := ec.unmarshalInputCreateCheckoutInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateConversationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationInput(ctx context.Context, v any) (models.CreateConversationInput, error) {
+	res, err := ec.unmarshalInputCreateConversationInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -43650,6 +50472,11 @@ var (
 	}
 )
 
+func (ec *executionContext) unmarshalNEditMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEditMessageInput(ctx context.Context, v any) (models.EditMessageInput, error) {
+	res, err := ec.unmarshalInputEditMessageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNEmailInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmailInput(ctx context.Context, v any) (models.EmailInput, error) {
 	res, err := ec.unmarshalInputEmailInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -43674,6 +50501,32 @@ func (ec *executionContext) marshalNEmbedding2ᚕgithubᚗcomᚋcoaidevᚋcoai�
 
 	return ret
 }
+
+func (ec *executionContext) unmarshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat(ctx context.Context, v any) (models.ExportFormat, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat(ctx context.Context, sel ast.SelectionSet, v models.ExportFormat) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "ExportFormat!")
+	}
+	return res
+}
+
+var (
+	unmarshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat = map[string]models.ExportFormat{
+		"JSON":     models.ExportJSON,
+		"MARKDOWN": models.ExportMarkdown,
+	}
+	marshalNExportFormat2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐExportFormat = map[models.ExportFormat]string{
+		models.ExportJSON:     "JSON",
+		models.ExportMarkdown: "MARKDOWN",
+	}
+)
 
 func (ec *executionContext) marshalNFile2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐFileᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.File) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
@@ -44041,6 +50894,20 @@ func (ec *executionContext) marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodels�
 	return v
 }
 
+func (ec *executionContext) unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx context.Context, v any) (models.Metadata, error) {
+	var res models.Metadata
+	err := res.UnmarshalGQL(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMetadata(ctx context.Context, sel ast.SelectionSet, v models.Metadata) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "JSON!")
+		return graphql.Null
+	}
+	return v
+}
+
 func (ec *executionContext) unmarshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐStringMap(ctx context.Context, v any) (models.StringMap, error) {
 	var res models.StringMap
 	err := res.UnmarshalGQL(v)
@@ -44053,6 +50920,11 @@ func (ec *executionContext) marshalNJSON2githubᚗcomᚋcoaidevᚋcoaiᚋmodels�
 		return graphql.Null
 	}
 	return v
+}
+
+func (ec *executionContext) unmarshalNMessageContentInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageContent(ctx context.Context, v any) (models.MessageContent, error) {
+	res, err := ec.unmarshalInputMessageContentInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) unmarshalNMessageRole2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageRole(ctx context.Context, v any) (models.MessageRole, error) {
@@ -44086,6 +50958,36 @@ var (
 		models.RoleMessageAssistant: "ASSISTANT",
 		models.RoleMessageTool:      "TOOL",
 		models.RoleMessageFunction:  "FUNCTION",
+	}
+)
+
+func (ec *executionContext) unmarshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus(ctx context.Context, v any) (models.MessageStatus, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus(ctx context.Context, sel ast.SelectionSet, v models.MessageStatus) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "MessageStatus!")
+	}
+	return res
+}
+
+var (
+	unmarshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus = map[string]models.MessageStatus{
+		"COMPLETED":   models.MessageCompleted,
+		"IN_PROGRESS": models.MessageInProgress,
+		"INTERRUPTED": models.MessageInterrupted,
+		"FAILED":      models.MessageFailed,
+	}
+	marshalNMessageStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageStatus = map[models.MessageStatus]string{
+		models.MessageCompleted:   "COMPLETED",
+		models.MessageInProgress:  "IN_PROGRESS",
+		models.MessageInterrupted: "INTERRUPTED",
+		models.MessageFailed:      "FAILED",
 	}
 )
 
@@ -44407,6 +51309,11 @@ func (ec *executionContext) unmarshalNRedeemCodeInput2githubᚗcomᚋcoaidevᚋc
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNRegenerateMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRegenerateMessageInput(ctx context.Context, v any) (models.RegenerateMessageInput, error) {
+	res, err := ec.unmarshalInputRegenerateMessageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNReorderChannelsInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReorderChannelsInput(ctx context.Context, v any) (models.ReorderChannelsInput, error) {
 	res, err := ec.unmarshalInputReorderChannelsInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -44415,6 +51322,10 @@ func (ec *executionContext) unmarshalNReorderChannelsInput2githubᚗcomᚋcoaide
 func (ec *executionContext) unmarshalNResetPasswordInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResetPasswordInput(ctx context.Context, v any) (models.ResetPasswordInput, error) {
 	res, err := ec.unmarshalInputResetPasswordInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNResponseItem2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx context.Context, sel ast.SelectionSet, v models.ResponseItem) graphql.Marshaler {
+	return ec._ResponseItem(ctx, sel, &v)
 }
 
 func (ec *executionContext) marshalNResponseItem2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.ResponseItem) graphql.Marshaler {
@@ -44712,6 +51623,11 @@ func (ec *executionContext) marshalNScope2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ret
 }
 
+func (ec *executionContext) unmarshalNSendMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessageInput(ctx context.Context, v any) (models.SendMessageInput, error) {
+	res, err := ec.unmarshalInputSendMessageInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNSession2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSessionᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Session) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -44745,6 +51661,26 @@ func (ec *executionContext) marshalNSessionEdge2ᚕgithubᚗcomᚋcoaidevᚋcoai
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
 		return ec.marshalNSessionEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNSharedMessage2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedMessage(ctx context.Context, sel ast.SelectionSet, v models.SharedMessage) graphql.Marshaler {
+	return ec._SharedMessage(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNSharedMessage2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedMessageᚄ(ctx context.Context, sel ast.SelectionSet, v []models.SharedMessage) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNSharedMessage2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedMessage(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -45026,6 +51962,11 @@ func (ec *executionContext) unmarshalNUpdateChannelInput2githubᚗcomᚋcoaidev�
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNUpdateConversationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateConversationInput(ctx context.Context, v any) (models.UpdateConversationInput, error) {
+	res, err := ec.unmarshalInputUpdateConversationInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNUpdateModelInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelInput(ctx context.Context, v any) (models.UpdateModelInput, error) {
 	res, err := ec.unmarshalInputUpdateModelInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -45058,6 +51999,14 @@ func (ec *executionContext) marshalNUpload2githubᚗcomᚋcoaidevᚋcoaiᚋmodel
 		graphql.AddInvalidNullFromMarshaler(ctx, "Upload!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalNUsage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsage(ctx context.Context, sel ast.SelectionSet, v *models.Usage) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "Usage!")
+		return graphql.Null
+	}
+	return ec._Usage(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalNUsageAudit2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageAudit(ctx context.Context, sel ast.SelectionSet, v *models.UsageAudit) graphql.Marshaler {
@@ -45474,6 +52423,13 @@ func (ec *executionContext) marshalN__TypeKind2string(ctx context.Context, sel a
 		graphql.AddInvalidNullFromMarshaler(ctx, "__TypeKind!")
 	}
 	return res
+}
+
+func (ec *executionContext) marshalOAddMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAddMessagePayload(ctx context.Context, sel ast.SelectionSet, v *models.AddMessagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._AddMessagePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOAdjustBalancePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐAdjustBalancePayload(ctx context.Context, sel ast.SelectionSet, v *models.AdjustBalancePayload) graphql.Marshaler {
@@ -45943,6 +52899,23 @@ func (ec *executionContext) marshalOChatCompletion2ᚖgithubᚗcomᚋcoaidevᚋc
 	return ec._ChatCompletion(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOChatMessageInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatMessageᚄ(ctx context.Context, v any) ([]models.ChatMessage, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.ChatMessage, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNChatMessageInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐChatMessage(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
 func (ec *executionContext) unmarshalOCloneChannelInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCloneChannelInput(ctx context.Context, v any) (*models.CloneChannelInput, error) {
 	if v == nil {
 		return nil, nil
@@ -45974,6 +52947,117 @@ func (ec *executionContext) unmarshalOContentPartInput2ᚕgithubᚗcomᚋcoaidev
 	}
 	return res, nil
 }
+
+func (ec *executionContext) marshalOConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversation(ctx context.Context, sel ast.SelectionSet, v *models.Conversation) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Conversation(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOConversationConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.Conversation]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ConversationConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOConversationFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationFilter(ctx context.Context, v any) (*models.ConversationFilter, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputConversationFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOConversationMessage2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationMessage(ctx context.Context, sel ast.SelectionSet, v *models.ConversationMessage) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ConversationMessage(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOConversationMessageConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.ConversationMessage]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ConversationMessageConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOConversationOrder2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrder(ctx context.Context, v any) (*models.ConversationOrder, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputConversationOrder(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField(ctx context.Context, v any) (*models.ConversationOrderField, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField(ctx context.Context, sel ast.SelectionSet, v *models.ConversationOrderField) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField[*v])
+	return res
+}
+
+var (
+	unmarshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField = map[string]models.ConversationOrderField{
+		"CREATED_AT":      models.ConversationsByCreation,
+		"LAST_MESSAGE_AT": models.ConversationsByActivity,
+	}
+	marshalOConversationOrderField2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationOrderField = map[models.ConversationOrderField]string{
+		models.ConversationsByCreation: "CREATED_AT",
+		models.ConversationsByActivity: "LAST_MESSAGE_AT",
+	}
+)
+
+func (ec *executionContext) marshalOConversationShare2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationShare(ctx context.Context, sel ast.SelectionSet, v *models.ConversationShare) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ConversationShare(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx context.Context, v any) (*models.ConversationStatus, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus(ctx context.Context, sel ast.SelectionSet, v *models.ConversationStatus) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus[*v])
+	return res
+}
+
+var (
+	unmarshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus = map[string]models.ConversationStatus{
+		"ACTIVE":    models.ConversationActive,
+		"COMPLETED": models.ConversationCompleted,
+	}
+	marshalOConversationStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConversationStatus = map[models.ConversationStatus]string{
+		models.ConversationActive:    "ACTIVE",
+		models.ConversationCompleted: "COMPLETED",
+	}
+)
 
 func (ec *executionContext) marshalOCountMessageTokensPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCountMessageTokensPayload(ctx context.Context, sel ast.SelectionSet, v *models.CountMessageTokensPayload) graphql.Marshaler {
 	if v == nil {
@@ -46008,6 +53092,20 @@ func (ec *executionContext) marshalOCreateCheckoutPayload2ᚖgithubᚗcomᚋcoai
 		return graphql.Null
 	}
 	return ec._CreateCheckoutPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateConversationItemsPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationItemsPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateConversationItemsPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateConversationItemsPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateConversationPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateConversationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateConversationPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOCreateEmbeddingPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateEmbeddingPayload) graphql.Marshaler {
@@ -46159,6 +53257,20 @@ func (ec *executionContext) marshalODeleteChannelPayload2ᚖgithubᚗcomᚋcoaid
 	return ec._DeleteChannelPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalODeleteConversationItemPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteConversationItemPayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteConversationItemPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._DeleteConversationItemPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalODeleteConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteConversationPayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteConversationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._DeleteConversationPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalODeleteFilePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteFilePayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteFilePayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -46171,6 +53283,13 @@ func (ec *executionContext) marshalODeleteInvitationPayload2ᚖgithubᚗcomᚋco
 		return graphql.Null
 	}
 	return ec._DeleteInvitationPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalODeleteMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteMessagePayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteMessagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._DeleteMessagePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalODeleteModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDeleteModelPayload(ctx context.Context, sel ast.SelectionSet, v *models.DeleteModelPayload) graphql.Marshaler {
@@ -46244,6 +53363,13 @@ var (
 		models.OnDisconnectDrain:  "DRAIN",
 	}
 )
+
+func (ec *executionContext) marshalOEditMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEditMessagePayload(ctx context.Context, sel ast.SelectionSet, v *models.EditMessagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._EditMessagePayload(ctx, sel, v)
+}
 
 func (ec *executionContext) marshalOEmbeddingList2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEmbeddingList(ctx context.Context, sel ast.SelectionSet, v *models.EmbeddingList) graphql.Marshaler {
 	if v == nil {
@@ -46616,6 +53742,36 @@ func (ec *executionContext) unmarshalOJsonSchemaInput2ᚖgithubᚗcomᚋcoaidev�
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch(ctx context.Context, v any) (*models.MessageBranch, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch(ctx context.Context, sel ast.SelectionSet, v *models.MessageBranch) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch[*v])
+	return res
+}
+
+var (
+	unmarshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch = map[string]models.MessageBranch{
+		"ACTIVE": models.BranchActive,
+		"ALL":    models.BranchAll,
+	}
+	marshalOMessageBranch2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageBranch = map[models.MessageBranch]string{
+		models.BranchActive: "ACTIVE",
+		models.BranchAll:    "ALL",
+	}
+)
+
 func (ec *executionContext) unmarshalOMessageContentInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMessageContent(ctx context.Context, v any) (*models.MessageContent, error) {
 	if v == nil {
 		return nil, nil
@@ -46966,6 +54122,32 @@ func (ec *executionContext) unmarshalOResponseFormatInput2ᚖgithubᚗcomᚋcoai
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalOResponseItem2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItemᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ResponseItem) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNResponseItem2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalOResponseItem2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResponseItem(ctx context.Context, sel ast.SelectionSet, v *models.ResponseItem) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ResponseItem(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOResponseItemConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.ResponseItem]) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -47180,6 +54362,13 @@ func (ec *executionContext) marshalOScope2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ret
 }
 
+func (ec *executionContext) marshalOSendMessagePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSendMessagePayload(ctx context.Context, sel ast.SelectionSet, v *models.SendMessagePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SendMessagePayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOSession2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSession(ctx context.Context, sel ast.SelectionSet, v *models.Session) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -47192,6 +54381,28 @@ func (ec *executionContext) marshalOSessionConnection2ᚖgithubᚗcomᚋcoaidev�
 		return graphql.Null
 	}
 	return ec._SessionConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOShareConversationInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐShareConversationInput(ctx context.Context, v any) (*models.ShareConversationInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputShareConversationInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOShareConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐShareConversationPayload(ctx context.Context, sel ast.SelectionSet, v *models.ShareConversationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ShareConversationPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOSharedConversation2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSharedConversation(ctx context.Context, sel ast.SelectionSet, v *models.SharedConversation) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._SharedConversation(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOSignInMethods2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSignInMethods(ctx context.Context, sel ast.SelectionSet, v *models.SignInMethods) graphql.Marshaler {
@@ -47518,6 +54729,13 @@ func (ec *executionContext) marshalOTranscription2ᚖgithubᚗcomᚋcoaidevᚋco
 	return ec._Transcription(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOUnshareConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUnshareConversationPayload(ctx context.Context, sel ast.SelectionSet, v *models.UnshareConversationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UnshareConversationPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOUpdateApiKeyPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateAPIKeyPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateAPIKeyPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -47530,6 +54748,13 @@ func (ec *executionContext) marshalOUpdateChannelPayload2ᚖgithubᚗcomᚋcoaid
 		return graphql.Null
 	}
 	return ec._UpdateChannelPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUpdateConversationPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateConversationPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateConversationPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UpdateConversationPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUpdateModelPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUpdateModelPayload(ctx context.Context, sel ast.SelectionSet, v *models.UpdateModelPayload) graphql.Marshaler {

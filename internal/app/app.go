@@ -96,15 +96,16 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	ledger, analytics := a.ledger(), a.analytics()
+	conv := a.conversations()
 	kept, err := a.files(ctx)
 	if err != nil {
 		return err
 	}
-	completions := a.completions(reg, ledger, kept, tel, limiter)
+	completions := a.completions(reg, ledger, conv, kept, tel, limiter)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Files: kept, Payments: a.payments(),
-		Usage: ledger, Analytics: analytics, Limiter: limiter,
+		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Conversations: conv, Files: kept,
+		Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
 	})
 	gql, err := a.graphqlConfig()
 	if err != nil {
@@ -133,6 +134,7 @@ func (a *App) wire(ctx context.Context) error {
 	mounts := append([]server.Mount{
 		{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1, Idempotent: true},
 		{Pattern: "/v1/auth/", WriteError: rest.WriteError, Handler: v1, Anonymous: true}, // where people sign in; its answers set cookies
+		{Pattern: "/v1/shared/", WriteError: rest.WriteError, Handler: v1, Anonymous: true},
 		// Stripe proves itself by its signature.
 		{Pattern: "/v1/payments/stripe/webhook", WriteError: rest.WriteError, Handler: v1, Anonymous: true, Uncounted: true},
 		{Pattern: "/openapi.json", WriteError: rest.WriteError, Handler: rest.OpenAPI(BuildVersion().Version), Anonymous: true},
@@ -141,7 +143,7 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run, limiter.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, kept, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, conv, kept, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

@@ -48,6 +48,8 @@ type Config struct {
 	DrainConcurrency int `group:"Serving" env:"COAI_DRAIN_CONCURRENCY" flag:"drain-concurrency" yaml:"drain_concurrency" default:"100" check:"positive" help:"How many such completions go on at a time; beyond them the upstream is cancelled."`
 	// UpstreamRetries is how many more rounds through its channels a request gets.
 	UpstreamRetries int `group:"Serving" env:"COAI_UPSTREAM_RETRIES" flag:"upstream-retries" yaml:"upstream_retries" default:"2" check:"not-negative" help:"How many more times a request goes through the channels of its model, after growing pauses, when all have failed in a way that may pass."`
+	// TitleModel makes the titles of conversations.
+	TitleModel string `group:"Serving" env:"COAI_TITLE_MODEL" flag:"title-model" yaml:"title_model" help:"A cheap model that gives conversations their titles, in the background and at the cost of their owner. Empty: the first words are the title."`
 	// RoutingStrategy is the order of a model's channels where the model says none.
 	RoutingStrategy string `group:"Serving" env:"COAI_ROUTING_STRATEGY" flag:"routing-strategy" yaml:"routing_strategy" default:"priority" oneof:"priority,weighted,lowest_latency,lowest_cost,cache_sticky" help:"In which order the channels of a model are asked, unless the model says otherwise."`
 	// ShutdownTimeout is how long running requests may go on after a stop was asked for.
@@ -73,6 +75,8 @@ type Config struct {
 	AutoMigrate bool `group:"Storage" env:"COAI_AUTO_MIGRATE" flag:"auto-migrate" yaml:"auto_migrate" default:"true" help:"Bring the database schema up to date at start. If off, run 'coai migrate' before."`
 	// UsageRetention is how long usage records are kept.
 	UsageRetention time.Duration `group:"Storage" env:"COAI_USAGE_RETENTION" flag:"usage-retention" yaml:"usage_retention" default:"0" check:"not-negative" help:"How long usage records are kept, such as 8760h. 0 keeps them for ever."`
+	// ConversationRetention is how long deleted conversations are kept.
+	ConversationRetention time.Duration `group:"Storage" env:"COAI_CONVERSATION_RETENTION" flag:"conversation-retention" yaml:"conversation_retention" default:"720h" check:"not-negative" help:"How long conversations are kept after they were deleted. Nobody can read them meanwhile."`
 	// KeyRetention is how long dead API keys are kept.
 	KeyRetention time.Duration `group:"Storage" env:"COAI_KEY_RETENTION" flag:"key-retention" yaml:"key_retention" default:"2160h" check:"positive" help:"How long API keys are kept after they expired or were revoked."`
 	// AuditRetention is how long entries of the audit log are kept.

@@ -16,6 +16,7 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -163,12 +164,20 @@ func (c *core) analytics() *usage.Analytics {
 	return a
 }
 
+func (c *core) conversations() *conversations.Service {
+	s := conversations.New(c.db, c.log)
+	c.onClose("conversations", s.Close)
+	return s
+}
+
 // completions makes the service; without a limiter it is for probes alone.
-func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, kept *files.Service, tel *telemetry, limiter *ratelimit.Limiter) *chat.Service {
+func (c *core) completions(
+	reg *channels.Registry, ledger *usage.Ledger, conv *conversations.Service, kept *files.Service, tel *telemetry, limiter *ratelimit.Limiter,
+) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
 		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
-		Files: kept, Limiter: limiter,
+		Conversations: conv, TitleModel: c.cfg.TitleModel, Files: kept, Limiter: limiter,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -183,12 +192,15 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, kept *files.Service, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(
+	rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, conv *conversations.Service, kept *files.Service, completions *chat.Service, tel *telemetry,
+) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
 		Files: kept, Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
+		Conversations: conv, ConversationRetention: c.cfg.ConversationRetention,
 	}, c.log)
 }
 

@@ -55,7 +55,8 @@ func (w *Worker) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.run = w.jobs(rds, ledger, w.analytics(), kept, w.completions(reg, ledger, kept, tel, nil), tel).Run
+	conv := w.conversations()
+	w.run = w.jobs(rds, ledger, w.analytics(), conv, kept, w.completions(reg, ledger, conv, kept, tel, nil), tel).Run
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,

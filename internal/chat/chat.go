@@ -3,14 +3,12 @@
 package chat
 
 import (
-	"bytes"
 	"context"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
+	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/providers"
 	"github.com/coaidev/coai/internal/ratelimit"
@@ -48,6 +46,9 @@ type Config struct {
 	// and keys to their tokens; nil: nobody is.
 	Limiter *ratelimit.Limiter
 	Files   *files.Service // that messages refer to; nil: none
+	// Conversations keep the turns of completions that name one; nil: none can.
+	Conversations *conversations.Service
+	TitleModel    string // makes titles of conversations; empty: they are their first words
 }
 
 // Service answers completions.
@@ -62,6 +63,9 @@ type Service struct {
 	drains   *drains
 	limiter  *ratelimit.Limiter
 	files    *files.Service
+
+	conversations *conversations.Service
+	titles        titles
 }
 
 // New makes the service. The archive keeps the responses that clients may
@@ -73,6 +77,7 @@ func New(reg *channels.Registry, ledger *usage.Ledger, arc *archive.Archive, cfg
 	return &Service{
 		channels: reg, ledger: ledger, archive: arc, timeout: cfg.Timeout, retries: cfg.Retries, measure: newMeasure(tel),
 		cache: newAnswers(cfg.CacheBytes), drains: newDrains(cfg), limiter: cfg.Limiter, files: cfg.Files,
+		conversations: cfg.Conversations, titles: newTitles(cfg.TitleModel),
 	}
 }
 
@@ -88,7 +93,12 @@ func (s *Service) Complete(ctx context.Context, v *models.Viewer, in models.Chat
 	hit, keepAt := s.cache.find(j)
 	if hit != nil {
 		s.measure.cached(ctx, true)
-		return &models.CreateChatCompletionPayload{ChatCompletion: hit.completion()}, nil
+		if err := j.turn.again(ctx, hit); err != nil {
+			return nil, err
+		}
+		c := hit.completion()
+		c.MessageID = j.turn.answerID()
+		return &models.CreateChatCompletionPayload{ChatCompletion: c}, nil
 	}
 	for {
 		if err := j.next(); err != nil {
@@ -130,9 +140,14 @@ func (j *job) finishWhole(c *models.ChatCompletion) error {
 		return &providers.Error{Class: providers.Malformed, Message: "The upstream's answer could not be read.", Cause: err}
 	}
 	j.read.whole(raw)
+	j.turn.read(raw)
 	if err := j.settle(nil); err != nil {
 		return err
 	}
+	if err := j.turn.done(j); err != nil {
+		return err
+	}
+	c.MessageID = j.turn.answerID()
 	raw = j.rename(raw)
 	if raw, err = j.read.withUsage(raw); err != nil {
 		internal, _ := models.AsError(err) // settled: no other channel may be asked
@@ -158,8 +173,16 @@ func (s *Service) Stream(ctx context.Context, v *models.Viewer, in models.ChatCo
 	hit, keepAt := s.cache.find(j)
 	if hit != nil {
 		s.measure.cached(ctx, true)
+		err := j.turn.again(ctx, hit)
 		j.close()
-		return hit.stream(), nil
+		if err != nil {
+			return nil, err
+		}
+		st := hit.stream()
+		if n := len(st.ready); n > 0 {
+			st.ready[n-1].MessageID = j.turn.answerID()
+		}
+		return st, nil
 	}
 	return &Stream{job: j, wantsUsage: in.WantsUsage(), keepAt: keepAt}, nil
 }
@@ -169,14 +192,12 @@ func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCo
 	if err := v.Require(models.ScopeChat); err != nil {
 		return nil, err
 	}
-	if err := in.Validate(); err != nil {
+	turn, err := s.turn(ctx, v, in)
+	if err != nil {
 		return nil, err
 	}
-	if bytes.Contains(in.Raw, []byte(`"conversation_id"`)) && gjson.GetBytes(in.Raw, "conversation_id").Exists() {
-		return nil, &models.Error{
-			Kind: models.KindInvalid, Code: models.CodeUnsupportedParameter, Param: "conversation_id",
-			Message: "'conversation_id' is not supported: this server does not store conversations yet.",
-		}
+	if err := in.Validate(); err != nil {
+		return nil, err
 	}
 	route, err := s.channels.Plan(v, in.Model)
 	if err != nil {
@@ -188,5 +209,10 @@ func (s *Service) admit(ctx context.Context, v *models.Viewer, in *models.ChatCo
 	if route.Sticky() {
 		route.Stick(promptAffinity(in))
 	}
-	return s.newJob(ctx, v, in, route, stream), nil
+	if err := turn.open(ctx, in.Model); err != nil {
+		return nil, err
+	}
+	j := s.newJob(ctx, v, in, route, stream)
+	j.turn = turn
+	return j, nil
 }

@@ -57,6 +57,7 @@ func newDrains(cfg Config) *drains {
 // Close ends the service: nothing may be asked of it any more.
 func (s *Service) Close(ctx context.Context) error {
 	defer s.cache.close()
+	s.titles.close(ctx)
 	return s.EndDrains(ctx)
 }
 

@@ -44,6 +44,7 @@ type job struct {
 	pricing   *models.Pricing  // of the running attempt: its price when it began
 	noted     int              // bytes produced at the last checkpoint
 	departure *departure       // nil: the job ends with its client
+	turn      *turn            // nil: it is stored in no conversation
 	place     *ratelimit.Place // nil: nothing limits how many requests there are at a time
 	spent     int64            // tokens, of all attempts
 }
@@ -69,6 +70,7 @@ func (s *Service) jobIn(ctx context.Context, span trace.Span, v *models.Viewer, 
 
 // close ends the upstream request, if one still runs, and the span.
 func (j *job) close() {
+	j.turn.failed(j, nil)
 	j.cancel()
 	j.place.Leave(j.ctx, j.spent)
 	j.departure.close()
@@ -126,6 +128,7 @@ func (j *job) begin(a *channels.Attempt) error {
 		}
 		return unrecorded(err)
 	}
+	j.turn.attempt(j.record.ID)
 	return nil
 }
 
@@ -266,6 +269,7 @@ func (j *job) checkpoint() {
 // end marks the span as failed and gives the error back.
 func (j *job) end(err error) error {
 	j.s.measure.failed(j.span, err)
+	j.turn.failed(j, err)
 	return err
 }
 

@@ -162,9 +162,12 @@ func (s *Service) draft(ctx context.Context, v *models.Viewer, in *models.Create
 		return nil, err
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
+	conversation, err := conversationOf(in)
+	if err != nil {
+		return nil, err
+	}
 	row := &models.Response{ID: models.NewID(models.ResponsePrefix), UserID: v.UserID, PreviousID: in.PreviousResponseID, CreatedAt: now}
 	var chain []*models.Response
-	var err error
 	if in.PreviousResponseID != nil {
 		if chain, err = s.archive.Chain(ctx, v, *in.PreviousResponseID); err != nil {
 			return nil, err //nolint:wrapcheck // its error is the client's
@@ -178,9 +181,22 @@ func (s *Service) draft(ctx context.Context, v *models.Viewer, in *models.Create
 	for _, r := range chain {
 		before = append(before, r.Input, r.Output)
 	}
+	if conversation != "" {
+		items, err := s.conversationItems(ctx, v, conversation)
+		if err != nil {
+			return nil, err
+		}
+		before = append(before, items)
+	}
 	request, err := responses.Translate(in, row.ID, before, found)
 	if err != nil {
 		return nil, err
+	}
+	if conversation != "" {
+		request.Chat.ConversationID, request.Chat.Own = &conversation, &request.Own
+		if in.Instructions != nil && *in.Instructions != "" {
+			request.Chat.Lead = 1
+		}
 	}
 	row.Input = request.Items
 	return &draft{

@@ -166,6 +166,7 @@ func (s *Stream) take(chunk *models.ChatCompletionChunk, err error) {
 	}
 	text, _ := chunk.Text()
 	raw, keep := j.read.chunk(raw, text, s.wantsUsage)
+	j.turn.read(raw)
 	j.checkpoint()
 	if !keep {
 		return
@@ -201,6 +202,10 @@ func (s *Stream) complete() {
 		s.fail(err)
 		return
 	}
+	if err := j.turn.done(j); err != nil {
+		s.fail(err)
+		return
+	}
 	if s.wantsUsage {
 		raw, err := j.read.usageChunk(j)
 		if err != nil {
@@ -211,7 +216,7 @@ func (s *Stream) complete() {
 	}
 	s.ready = append(s.ready, s.held...)
 	if n := len(s.ready); n > 0 {
-		s.ready[n-1].Usage = j.read.usage
+		s.ready[n-1].Usage, s.ready[n-1].MessageID = j.read.usage, j.turn.answerID()
 	}
 	s.finish()
 }

@@ -62,6 +62,7 @@ type Socket struct {
 	t    testing.TB
 	conn *websocket.Conn
 	ctx  context.Context
+	late chan SocketMessage // of a wait that was given up
 }
 
 // SocketMessage is a message of graphql-transport-ws.
@@ -122,4 +123,27 @@ func (s *Socket) Subscribe(id, query string, variables any) {
 		s.t.Fatal(err)
 	}
 	s.Send(SocketMessage{ID: id, Type: "subscribe", Payload: payload})
+}
+
+// ReceiveWithin waits that long for the next message. One that comes later is the
+// next that is received.
+func (s *Socket) ReceiveWithin(wait time.Duration) (m SocketMessage, ok bool) {
+	s.t.Helper()
+	if s.late == nil {
+		s.late = make(chan SocketMessage, 1)
+		go func() {
+			if m, err := s.Receive(); err == nil {
+				s.late <- m
+			}
+		}()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case m = <-s.late:
+		s.late = nil
+		return m, true
+	case <-timer.C:
+		return m, false
+	}
 }

@@ -105,6 +105,13 @@ func Start(t testing.TB, b Backends, settings ...string) *Product {
 	return p
 }
 
+// Attach speaks to a product that runs in a process of its own.
+func Attach(t testing.TB, url string) *Product {
+	p := &Product{URL: url, Logs: new(Logs), t: t, Client: &http.Client{Transport: &http.Transport{}}}
+	t.Cleanup(p.Client.CloseIdleConnections)
+	return p
+}
+
 // Stop ends the product as SIGTERM does, and fails the test if it ends badly.
 func (p *Product) Stop() {
 	p.t.Helper()

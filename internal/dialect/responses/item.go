@@ -254,7 +254,7 @@ func (t *translator) call(v dialect.Value) {
 	arguments := t.Text(v, "arguments")
 	t.calls[id] = true
 	last := len(t.out) - 1
-	if last < 0 || t.out[last].Role != models.RoleMessageAssistant || len(t.rest) > 0 {
+	if last < t.base || last < 0 || t.out[last].Role != models.RoleMessageAssistant || len(t.rest) > 0 {
 		t.say(models.RoleMessageAssistant, nil)
 		last = len(t.out) - 1
 	}

@@ -18,6 +18,7 @@ import (
 type Request struct {
 	Chat  models.ChatCompletionInput
 	Items models.JSON // the request's own input: an array of items, each with its id
+	Own   int         // how many of the last messages are the request's own input
 }
 
 // Translate turns a request into one for a chat completion. id is the response's
@@ -39,6 +40,10 @@ func Translate(in *models.CreateResponseInput, id string, before []models.JSON, 
 			return true
 		})
 	}
+	if dialect.Of("conversation", in.Conversation).Given() {
+		t.base = len(t.out)
+	}
+	earlier := len(t.out)
 	own := t.own(dialect.Of("input", in.Input), id)
 	if len(t.out) == 0 {
 		t.Fail(models.Missing("input"))
@@ -66,7 +71,7 @@ func Translate(in *models.CreateResponseInput, id string, before []models.JSON, 
 			out.Extra = set(out.Extra, f.name, *f.value)
 		}
 	}
-	return &Request{Chat: out, Items: own}, t.Err()
+	return &Request{Chat: out, Items: own, Own: len(t.out) - earlier}, t.Err()
 }
 
 func set(object models.JSON, key string, value any) models.JSON {
@@ -86,6 +91,7 @@ type translator struct {
 	out   []models.ChatMessage
 	found map[string]models.JSON
 	calls map[string]bool      // ids of the calls so far
+	base  int                  // messages before this one are stored as they are: nothing is added to them
 	rest  []models.ContentPart // of tool results: what is no text, for a user's message behind them
 }
 
@@ -93,9 +99,6 @@ type translator struct {
 func (t *translator) unsupported(in *models.CreateResponseInput) {
 	if in.Background != nil && *in.Background {
 		t.Unsupported("background", "'background' is not supported: responses are made while the client waits.")
-	}
-	if c := dialect.Of("conversation", in.Conversation); c.Given() {
-		t.Unsupported("conversation", "'conversation' is not supported here; use 'previous_response_id' or send the items.")
 	}
 	if p := dialect.Of("prompt", in.Prompt); p.Given() {
 		t.Unsupported("prompt", "'prompt' is not supported: there are no stored prompt templates.")

@@ -16,6 +16,7 @@ type object struct {
 	CreatedAt          int64                 `json:"created_at"`
 	Status             models.ResponseStatus `json:"status"`
 	Background         bool                  `json:"background"`
+	Conversation       *conversation         `json:"conversation,omitzero"`
 	CompletedAt        *int64                `json:"completed_at"`
 	Error              *failure              `json:"error"`
 	IncompleteDetails  *incomplete           `json:"incomplete_details"`
@@ -40,6 +41,10 @@ type object struct {
 	Usage              *usage                `json:"usage,omitzero"`
 	User               *string               `json:"user,omitzero"`
 	Metadata           models.Metadata       `json:"metadata"`
+}
+
+type conversation struct {
+	ID string `json:"id"`
 }
 
 type failure struct {
@@ -127,6 +132,11 @@ func newObject(in *models.CreateResponseInput, id string, created time.Time) *ob
 		o.Text = in.Text
 	case text.Get("verbosity").Given():
 		o.Text = set(o.Text, "verbosity", text.Get("verbosity").Str)
+	}
+	if c := dialect.Of("", in.Conversation); c.Is() {
+		o.Conversation = &conversation{ID: c.Str}
+	} else if c.Given() {
+		o.Conversation = &conversation{ID: c.Get("id").Str}
 	}
 	if r := dialect.Of("", in.Reasoning); r.Given() {
 		o.Reasoning = reasoning{Effort: text(r.Get("effort")), Summary: text(r.Get("summary"))}
