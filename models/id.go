@@ -25,6 +25,8 @@ const (
 	MessagePrefix    = "msg_"
 	EntryPrefix      = "be_" // of a balance
 	EventPrefix      = "evt_"
+	WebhookPrefix    = "we_"
+	DeliveryPrefix   = "whd_"
 )
 
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
@@ -36,5 +38,13 @@ func NewID(prefix string) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16)
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
+	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
+}
+
+// FirstID is the smallest id that [NewID] can make at t or later: ids of rows
+// that were made before t sort below it.
+func FirstID(prefix string, t time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(max(t.UnixMilli(), 0))<<16)
 	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
 }
