@@ -34,7 +34,7 @@ func levels() [][]string {
 			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
 			"internal/providers/ollama", "internal/providers/echo",
 		},
-		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/usage"},
+		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/usage", "internal/webhooks", "internal/runs"},
 		5: {"internal/chat"},
 		6: {"graph", "jobs", "internal/server"},
 		7: {"rest"},
