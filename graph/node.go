@@ -22,6 +22,10 @@ func (r query) Node(ctx context.Context, id string) (models.Node, error) {
 		return asNode(r.accounts.PlanByID(ctx, v, id))
 	case strings.HasPrefix(id, models.ChannelPrefix):
 		return asNode(r.channels.Channel(ctx, v, id))
+	case strings.HasPrefix(id, models.WebhookPrefix):
+		return asNode(r.webhooks.Webhook(ctx, v, id))
+	case strings.HasPrefix(id, models.DeliveryPrefix):
+		return asNode(r.webhooks.DeliveryByID(ctx, v, id))
 	case strings.HasPrefix(id, models.ModelPrefix):
 		return r.modelNode(ctx, v, id)
 	}

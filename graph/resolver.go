@@ -12,7 +12,9 @@ import (
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/models"
 )
 
@@ -23,6 +25,8 @@ type Deps struct {
 	Chat     *chat.Service
 	Usage    *usage.Ledger
 	Limiter  *ratelimit.Limiter // charged for each operation over a websocket
+	Webhooks *webhooks.Service
+	Runs     *runs.Book
 }
 
 // Resolver resolves the schema's fields. It is safe for concurrent use.
@@ -32,13 +36,18 @@ type Resolver struct {
 	chat     *chat.Service
 	usage    *usage.Ledger
 	limiter  *ratelimit.Limiter
+	webhooks *webhooks.Service
+	runs     *runs.Book
 }
 
 var _ generated.ResolverRoot = (*Resolver)(nil)
 
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
-	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter}
+	return &Resolver{
+		accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter,
+		webhooks: d.Webhooks, runs: d.Runs,
+	}
 }
 
 // Query resolves what can be read.
@@ -56,6 +65,9 @@ func (r *Resolver) User() generated.UserResolver { return user{r} }
 // ApiKey resolves a key's fields that are not columns.
 func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //nolint:revive // gqlgen spells it so
 
+// WebhookDelivery resolves a delivery's fields that are not columns.
+func (r *Resolver) WebhookDelivery() generated.WebhookDeliveryResolver { return delivery{r} }
+
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {
 	return chatCompletionInput{}
@@ -67,6 +79,7 @@ type (
 	subscription        struct{ *Resolver }
 	user                struct{ *Resolver }
 	apiKey              struct{ *Resolver }
+	delivery            struct{ *Resolver }
 	chatCompletionInput struct{}
 )
 

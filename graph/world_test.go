@@ -23,9 +23,11 @@ import (
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/testdb"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/models"
 )
 
@@ -70,6 +72,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
 		Accounts: acc, Channels: reg, Chat: completions, Usage: ledger, Limiter: ratelimit.NewMemory(),
+		Webhooks: webhooks.New(db, box, webhooks.Config{}, log), Runs: runs.New(db),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)
@@ -156,6 +159,10 @@ func (streamFunc) Message(context.Context, models.CreateMessageInput) (<-chan *m
 }
 
 func (streamFunc) Response(context.Context, models.CreateResponseInput) (<-chan *models.StreamEvent, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) WebhookDeliveries(context.Context, string) (<-chan *models.WebhookDeliveryUpdate, error) {
 	return nil, errors.New("not this one")
 }
 

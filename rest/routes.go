@@ -54,6 +54,23 @@ func routes() []route {
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
 		{http.MethodPatch, "/v1/users/{id}", "Mutation.updateUser", (*handler).updateUser},
 
+		{http.MethodGet, "/v1/webhooks", "Query.webhooks", (*handler).listWebhooks},
+		{http.MethodPost, "/v1/webhooks", "Mutation.createWebhook", (*handler).createWebhook},
+		{http.MethodGet, "/v1/webhooks/events", "Query.webhookEvents", (*handler).listWebhookEvents},
+		{http.MethodGet, "/v1/webhooks/{id}", "Query.webhook", (*handler).retrieveWebhook},
+		{http.MethodPatch, "/v1/webhooks/{id}", "Mutation.updateWebhook", (*handler).updateWebhook},
+		{http.MethodDelete, "/v1/webhooks/{id}", "Mutation.deleteWebhook", (*handler).deleteWebhook},
+		{http.MethodGet, "/v1/webhooks/{id}/secret", "Query.webhookSecret", (*handler).retrieveWebhookSecret},
+		{http.MethodPost, "/v1/webhooks/{id}/rotate-secret", "Mutation.rotateWebhookSecret", (*handler).rotateWebhookSecret},
+		{http.MethodPost, "/v1/webhooks/{id}/test", "Mutation.testWebhook", (*handler).testWebhook},
+		{http.MethodPost, "/v1/webhooks/{id}/redeliver", "Mutation.redeliverWebhooks", (*handler).redeliverWebhooks},
+		{http.MethodGet, "/v1/webhooks/{id}/deliveries", "Query.webhookDeliveries", (*handler).listWebhookDeliveries},
+		{http.MethodGet, "/v1/webhooks/{id}/deliveries/{delivery}", "Query.webhookDelivery", (*handler).retrieveWebhookDelivery},
+		{http.MethodPost, "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", "Mutation.redeliverWebhook", (*handler).redeliverWebhook},
+
+		{http.MethodGet, "/v1/jobs", "Query.jobs", (*handler).listJobs},
+		{http.MethodPost, "/v1/jobs/{name}/run", "Mutation.runJob", (*handler).runJob},
+
 		{http.MethodPost, "/v1/responses", "Mutation.createResponse", (*handler).createResponse},
 		{http.MethodGet, "/v1/responses/{id}", "Query.response", (*handler).retrieveResponse},
 		{http.MethodDelete, "/v1/responses/{id}", "Mutation.deleteResponse", (*handler).deleteResponse},

@@ -16,7 +16,9 @@ import (
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/server"
+	"github.com/coaidev/coai/jobs"
 	"github.com/coaidev/coai/rest"
 )
 
@@ -94,8 +96,13 @@ func (a *App) wire(ctx context.Context) error {
 	ledger := a.ledger()
 	completions := a.completions(reg, ledger, tel)
 
+	hooks, err := a.webhooks(tel)
+	if err != nil {
+		return err
+	}
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Webhooks: hooks, Runs: runs.New(a.db),
 	})
 	// The server has put the client's own address into the request, behind proxies too.
 	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
@@ -124,7 +131,9 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, completions, hooks, tel).Run)
+	} else if !rds.Embedded { // whose queue nobody would empty
+		a.loops = append(a.loops, jobs.NewFeeder(rds, a.db).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

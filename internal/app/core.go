@@ -20,6 +20,7 @@ import (
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/jobs"
 	"github.com/coaidev/coai/models"
 )
@@ -136,6 +137,8 @@ func (c *core) redis(ctx context.Context) (*storage.Redis, error) {
 
 func (c *core) ledger() *usage.Ledger {
 	l := usage.New(c.db, c.log)
+	percents, _ := percentages(c.cfg.UsageThresholds) // checked when the settings were loaded
+	l.TellAt(percents)
 	c.onClose("usage ledger", l.Close)
 	return l
 }
@@ -158,10 +161,11 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, hooks *webhooks.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
+		Webhooks: hooks, Concurrency: c.cfg.JobConcurrency, WebhookConcurrency: c.cfg.WebhookConcurrency,
 	}, c.log)
 }
 
