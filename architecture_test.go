@@ -36,7 +36,7 @@ func levels() [][]string {
 		},
 		4: {
 			"internal/accounts", "internal/archive", "internal/channels", "internal/conversations", "internal/files",
-			"internal/payments", "internal/usage",
+			"internal/payments", "internal/runs", "internal/usage", "internal/webhooks",
 		},
 		5: {"internal/chat"},
 		6: {"graph", "jobs", "internal/server"},

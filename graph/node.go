@@ -30,6 +30,10 @@ func (r query) Node(ctx context.Context, id string) (models.Node, error) {
 		return asNode(r.conversations.Conversation(ctx, v, id))
 	case strings.HasPrefix(id, models.MessagePrefix):
 		return asNode(r.conversations.Message(ctx, v, id))
+	case strings.HasPrefix(id, models.WebhookPrefix):
+		return asNode(r.webhooks.Webhook(ctx, v, id))
+	case strings.HasPrefix(id, models.DeliveryPrefix):
+		return asNode(r.webhooks.DeliveryByID(ctx, v, id))
 	case strings.HasPrefix(id, models.ModelPrefix):
 		return r.modelNode(ctx, v, id)
 	}

@@ -16,7 +16,9 @@ import (
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/models"
 )
 
@@ -32,6 +34,8 @@ type Deps struct {
 	Usage         *usage.Ledger
 	Analytics     *usage.Analytics
 	Limiter       *ratelimit.Limiter // charged for each operation over a websocket
+	Webhooks      *webhooks.Service
+	Runs          *runs.Book
 }
 
 // Resolver resolves the schema's fields. It is safe for concurrent use.
@@ -46,6 +50,8 @@ type Resolver struct {
 	usage         *usage.Ledger
 	analytics     *usage.Analytics
 	limiter       *ratelimit.Limiter
+	webhooks      *webhooks.Service
+	runs          *runs.Book
 }
 
 var _ generated.ResolverRoot = (*Resolver)(nil)
@@ -55,6 +61,7 @@ func NewResolver(d Deps) *Resolver {
 	return &Resolver{
 		accounts: d.Accounts, audit: d.Audit, channels: d.Channels, chat: d.Chat, conversations: d.Conversations,
 		files: d.Files, payments: d.Payments, usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
+		webhooks: d.Webhooks, runs: d.Runs,
 	}
 }
 
@@ -76,6 +83,9 @@ func (r *Resolver) ApiKey() generated.ApiKeyResolver { return apiKey{r} } //noli
 // Conversation resolves a conversation's fields that are not columns.
 func (r *Resolver) Conversation() generated.ConversationResolver { return conversation{r} }
 
+// WebhookDelivery resolves a delivery's fields that are not columns.
+func (r *Resolver) WebhookDelivery() generated.WebhookDeliveryResolver { return delivery{r} }
+
 // ChatCompletionInput resolves input fields whose Go type differs from the schema's.
 func (r *Resolver) ChatCompletionInput() generated.ChatCompletionInputResolver {
 	return chatCompletionInput{}
@@ -88,6 +98,7 @@ type (
 	user                struct{ *Resolver }
 	apiKey              struct{ *Resolver }
 	conversation        struct{ *Resolver }
+	delivery            struct{ *Resolver }
 	chatCompletionInput struct{}
 )
 

@@ -27,9 +27,11 @@ import (
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/testdb"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/models"
 )
 
@@ -84,6 +86,7 @@ func newWorld(t *testing.T) *world {
 		Accounts: acc, Audit: audit.New(db), Channels: reg, Chat: completions, Conversations: conv, Files: kept,
 		Payments: payments.New(db, payments.Config{}, log),
 		Usage:    ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
+		Webhooks: webhooks.New(db, box, webhooks.Config{}, log), Runs: runs.New(db),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)
@@ -182,6 +185,10 @@ func (streamFunc) Response(context.Context, models.CreateResponseInput) (<-chan 
 }
 
 func (streamFunc) TestChannel(context.Context, string, []string) (<-chan *models.TestChannelResult, error) {
+	return nil, errors.New("not this one")
+}
+
+func (streamFunc) WebhookDeliveries(context.Context, string) (<-chan *models.WebhookDeliveryUpdate, error) {
 	return nil, errors.New("not this one")
 }
 

@@ -17,7 +17,7 @@ const leasePrefix = "job:"
 // schedule is all periodic work.
 func schedule(db *storage.DB, d Deps) []job {
 	list := []job{{
-		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
+		name: "housekeeping", about: "Closes usage records that lost their process, and deletes what is past its time.", every: time.Minute, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
 	if d.Payments != nil {
@@ -39,7 +39,20 @@ func schedule(db *storage.DB, d Deps) []job {
 		})
 	}
 	if d.ProbeChannels != nil {
-		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
+		list = append(list, job{
+			name: "probe-channels", about: "Asks the channels that are due whether they answer.",
+			every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels,
+		})
+	}
+	if d.Webhooks != nil {
+		list = append(list, job{
+			name: "purge-webhooks", about: "Deletes events and deliveries that are past their retention.",
+			every: 10 * time.Minute, timeout: 5 * time.Minute,
+			run: func(ctx context.Context, now time.Time) error {
+				_, err := d.Webhooks.Purge(ctx, now)
+				return wrap("delete old deliveries", err)
+			},
+		})
 	}
 	if d.Conversations != nil {
 		list = append(list, job{

@@ -31,8 +31,10 @@ import (
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/payments"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/models"
 )
 
@@ -64,6 +66,12 @@ type Deps struct {
 	Payments    *payments.Service
 	// ProbeChannels asks the channels that are due whether they answer; nil asks none.
 	ProbeChannels func(ctx context.Context, now time.Time) error
+	// Webhooks are the deliveries to make; nil makes none.
+	Webhooks *webhooks.Service
+	// Concurrency is how many jobs run at a time; 0 means 4.
+	Concurrency int
+	// WebhookConcurrency is how many deliveries are made at a time; 0 means 32.
+	WebhookConcurrency int
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.
 	UsageRetention time.Duration
 	// KeyRetention is how long API keys are kept after they expired or were
@@ -87,6 +95,7 @@ const DefaultKeyRetention = 90 * 24 * time.Hour
 // job is one entry of the schedule.
 type job struct {
 	name    string
+	about   string        // for people
 	every   time.Duration // slots begin at multiples of it since the epoch
 	timeout time.Duration
 	run     func(ctx context.Context, now time.Time) error
@@ -106,6 +115,9 @@ type Runner struct {
 	holder string
 	jobs   []job
 	runs   metric.Int64Counter
+	book   *runs.Book
+	hooks  *courier // nil: no deliveries are made
+	width  int      // jobs at a time
 	// grace is how long jobs that run may go on when the runner stops.
 	grace time.Duration
 }
@@ -118,16 +130,26 @@ func New(rds *storage.Redis, db *storage.DB, d Deps, log zerolog.Logger) *Runner
 	if d.KeyRetention == 0 {
 		d.KeyRetention = DefaultKeyRetention
 	}
-	runs, err := d.Meter.Int64Counter("coai.jobs.runs",
+	if d.Concurrency == 0 {
+		d.Concurrency = 4
+	}
+	if d.WebhookConcurrency == 0 {
+		d.WebhookConcurrency = 32
+	}
+	counter, err := d.Meter.Int64Counter("coai.jobs.runs",
 		metric.WithDescription("Runs of periodic jobs, by job and outcome."), metric.WithUnit("{run}"))
 	if err != nil {
 		log.Error().Err(err).Msg("jobs are not counted")
-		runs = noop.Int64Counter{}
+		counter = noop.Int64Counter{}
 	}
-	return &Runner{
-		rds: rds, db: db, log: log, holder: models.NewID("worker_"),
-		jobs: schedule(db, d), runs: runs, grace: 10 * time.Second,
+	r := &Runner{
+		rds: rds, db: db, log: log, holder: models.NewID("worker_"), book: runs.New(db),
+		jobs: schedule(db, d), runs: counter, width: d.Concurrency, grace: 10 * time.Second,
 	}
+	if d.Webhooks != nil {
+		r.hooks = newCourier(rds, db, d, log)
+	}
+	return r
 }
 
 // Run keeps the schedule until ctx ends. Then it takes no new work and waits
@@ -139,7 +161,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer stopWork()
 
 	srv := asynq.NewServerFromRedisClient(patient{r.rds.Client, checkInterval}, asynq.Config{
-		Concurrency:       4,
+		Concurrency:       r.width,
 		Queues:            map[string]int{queue: 1},
 		TaskCheckInterval: checkInterval,
 		BaseContext:       func() context.Context { return work },
@@ -157,12 +179,36 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, j := range r.jobs {
 		running.Go(func() { r.tick(ctx, work, client, j) })
 	}
+	running.Go(func() { r.attend(ctx, work, client) })
+	deliveries, err := r.deliver(ctx, work, &running)
+	if err != nil {
+		srv.Shutdown()
+		return err
+	}
 	<-ctx.Done()
 	hurry := time.AfterFunc(r.grace, stopWork)
 	defer hurry.Stop()
 	running.Wait()
-	srv.Shutdown()
+	var ending sync.WaitGroup
+	ending.Go(srv.Shutdown)
+	ending.Go(deliveries)
+	ending.Wait()
 	return nil
+}
+
+// deliver makes deliveries, and gives what ends that.
+func (r *Runner) deliver(ctx, work context.Context, running *sync.WaitGroup) (shutdown func(), err error) {
+	if r.hooks == nil {
+		return func() {}, nil
+	}
+	srv := r.hooks.server(work, r.grace+5*time.Second)
+	if err := srv.Start(asynq.HandlerFunc(r.hooks.handle)); err != nil {
+		return nil, fmt.Errorf("start asynq for webhooks: %w", err)
+	}
+	feeder := &Feeder{db: r.db, client: r.hooks.client}
+	running.Go(func() { _ = feeder.Run(ctx) }) // it never fails
+	running.Go(func() { r.hooks.sweep(ctx, work) })
+	return srv.Shutdown, nil
 }
 
 // tick offers each slot of a job, starting with the current one, until ctx
@@ -193,7 +239,7 @@ func (r *Runner) offer(ctx, work context.Context, client *asynq.Client, j job, s
 	}
 	if err := enqueue(ctx, client, payload{Job: j.name, Slot: slot}); err != nil {
 		r.log.Warn().Err(err).Str("job", j.name).Msg("queue not reachable, running the job in this process")
-		r.do(work, j, slot)
+		_ = r.do(work, j, slot) // it is in the log, and in the book
 	}
 	return nil
 }
@@ -219,22 +265,28 @@ func (r *Runner) handle(ctx context.Context, t *asynq.Task) error {
 		r.log.Error().Err(err).Msg("task is not a job")
 		return nil
 	}
-	for _, j := range r.jobs {
-		if j.name == p.Job {
-			r.do(ctx, j, p.Slot)
-			return nil
-		}
-	}
-	r.log.Error().Str("job", p.Job).Msg("no such job; processes of several versions share this queue")
+	r.run(ctx, p)
 	return nil
 }
 
+// run runs the job of a slot.
+func (r *Runner) run(ctx context.Context, p payload) {
+	for _, j := range r.jobs {
+		if j.name == p.Job {
+			_ = r.do(ctx, j, p.Slot) // it is in the log, and in the book
+			return
+		}
+	}
+	r.log.Error().Str("job", p.Job).Msg("no such job; processes of several versions share this queue")
+}
+
 // do runs a job and records the outcome.
-func (r *Runner) do(ctx context.Context, j job, slot time.Time) {
-	ctx, cancel := context.WithTimeout(r.log.WithContext(ctx), j.timeout)
-	defer cancel()
+func (r *Runner) do(ctx context.Context, j job, slot time.Time) error {
+	ctx = r.log.WithContext(ctx)
 	began := time.Now()
+	r.note(r.book.Begin(ctx, j.name, r.holder, began))
 	err := guarded(ctx, j, began.UTC())
+	r.note(r.book.End(context.WithoutCancel(ctx), j.name, r.holder, began, err))
 	outcome, line := "ok", r.log.Debug()
 	if err != nil {
 		outcome, line = "failed", r.log.Error().Err(err)
@@ -242,9 +294,12 @@ func (r *Runner) do(ctx context.Context, j job, slot time.Time) {
 	line.Str("job", j.name).Time("slot", slot).Time("started", began).
 		Dur("took_ms", time.Since(began)).Str("outcome", outcome).Msg("job ran")
 	r.runs.Add(ctx, 1, metric.WithAttributes(attribute.String("job", j.name), attribute.String("outcome", outcome)))
+	return err
 }
 
 func guarded(ctx context.Context, j job, now time.Time) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -37,6 +37,7 @@ type fixture struct {
 	logs lockedBuffer
 	stop context.CancelFunc
 	done []chan error
+	jobs []job
 }
 
 type lockedBuffer struct {
@@ -59,7 +60,7 @@ func (b *lockedBuffer) String() string {
 // start runs n runners, each with a Redis client of its own.
 func start(t *testing.T, db *storage.DB, redisURL string, n int, jobs ...job) *fixture {
 	t.Helper()
-	f := &fixture{t: t}
+	f := &fixture{t: t, jobs: jobs}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	f.stop = stop
 	for range n {

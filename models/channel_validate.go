@@ -139,11 +139,8 @@ var hopHeaders = map[string]bool{ //nolint:gochecknoglobals // a constant table
 
 func validHeader(name, value string) error {
 	const at = "settings.headers"
-	token := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	}
 	switch {
-	case name == "" || len(name) > 100 || strings.ContainsFunc(name, token):
+	case name == "" || len(name) > 100 || strings.ContainsFunc(name, notToken):
 		return Invalid(at, "'%s' is not a header name.", clip(name, 60))
 	case hopHeaders[strings.ToLower(name)]:
 		return Invalid(at, "The header '%s' is set by CoAI itself.", name)

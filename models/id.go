@@ -31,6 +31,8 @@ const (
 	FilePrefix       = "file-"
 
 	ConversationPrefix = "conv_"
+	WebhookPrefix      = "we_"
+	DeliveryPrefix     = "whd_"
 )
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
@@ -63,4 +65,12 @@ func NewIDAfter(prefix, last string) string {
 	binary.BigEndian.PutUint64(b[:8], (binary.BigEndian.Uint64(b[:8])>>16+1)<<16)
 	_, _ = rand.Read(b[6:])
 	return prefix + strings.ToLower(idEncoding.EncodeToString(b))
+}
+
+// FirstID is the smallest id that [NewID] can make at t or later: ids of rows
+// that were made before t sort below it.
+func FirstID(prefix string, t time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(max(t.UnixMilli(), 0))<<16)
+	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
 }

@@ -78,13 +78,7 @@ func (h *handler) reorderChannels(w http.ResponseWriter, r *http.Request) error 
 	for i, c := range done.Channels {
 		views[i] = viewChannel(c)
 	}
-	return writeJSON(w, &wholeList{"list", views})
-}
-
-// wholeList is a list that has no pages.
-type wholeList struct {
-	Object string `json:"object"`
-	Data   []any  `json:"data"`
+	return writeJSON(w, viewAll(views, nil))
 }
 
 type bulkView struct {
@@ -186,7 +180,7 @@ func (h *handler) testChannel(w http.ResponseWriter, r *http.Request) error {
 	for i, result := range done.Results {
 		data[i] = result
 	}
-	return writeJSON(w, &wholeList{"list", data})
+	return writeJSON(w, viewAll(data, nil))
 }
 
 func wantsEvents(r *http.Request, in *models.TestChannelInput) bool {

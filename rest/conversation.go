@@ -21,11 +21,11 @@ func (h *handler) listConversations(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	filter := &models.ConversationFilter{Search: textParam(q, "q"), Model: textParam(q, "model"), Metadata: metadataParam(q)}
-	if s := textParam(q, "status"); s != nil {
+	filter := &models.ConversationFilter{Search: stringParam(q, "q"), Model: stringParam(q, "model"), Metadata: metadataParam(q)}
+	if s := stringParam(q, "status"); s != nil {
 		filter.Status = (*models.ConversationStatus)(s)
 	}
-	order := &models.ConversationOrder{Direction: p.order, Field: (*models.ConversationOrderField)(textParam(q, "sort"))}
+	order := &models.ConversationOrder{Direction: p.order, Field: (*models.ConversationOrderField)(stringParam(q, "sort"))}
 	first, after, last, before := p.args()
 	page, err := h.resolver.Query().Conversations(r.Context(), first, after, last, before, order, filter)
 	if err != nil {
@@ -37,13 +37,6 @@ func (h *handler) listConversations(w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	return writeJSON(w, l)
-}
-
-func textParam(q url.Values, name string) *string {
-	if s := q.Get(name); s != "" {
-		return &s
-	}
-	return nil
 }
 
 // metadataParam reads metadata[name]=value.

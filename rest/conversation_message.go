@@ -18,12 +18,12 @@ func (h *handler) listConversationMessages(w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	branch := (*models.MessageBranch)(textParam(q, "branch"))
+	branch := (*models.MessageBranch)(stringParam(q, "branch"))
 	if branch != nil && *branch != models.BranchActive && *branch != models.BranchAll {
 		return models.Invalid("branch", "'branch' must be active or all.")
 	}
 	first, after, last, before := p.args()
-	page, err := h.resolver.Query().ConversationMessages(r.Context(), r.PathValue("id"), first, after, last, before, p.order, branch, textParam(q, "leaf_id"))
+	page, err := h.resolver.Query().ConversationMessages(r.Context(), r.PathValue("id"), first, after, last, before, p.order, branch, stringParam(q, "leaf_id"))
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}

@@ -21,7 +21,7 @@ func (h *handler) listPlans(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range plans {
 		data[i] = &planView{"plan", p}
 	}
-	return writeJSON(w, &wholeList{"list", data})
+	return writeJSON(w, viewAll(data, nil))
 }
 
 func (h *handler) updatePlan(w http.ResponseWriter, r *http.Request) error {

@@ -44,7 +44,7 @@ settings.`
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("config", "", "YAML file with settings [COAI_CONFIG]")
 	root.SetUsageFunc(usage)
-	root.AddCommand(c.serve(), c.worker(), c.migrate(), c.admin(), c.keys(), c.channels(), c.models(), c.config(), c.healthcheck(), c.version())
+	root.AddCommand(c.serve(), c.worker(), c.migrate(), c.admin(), c.keys(), c.channels(), c.models(), c.jobs(), c.config(), c.healthcheck(), c.version())
 	return root
 }
 

@@ -48,10 +48,11 @@ and COAI_MASTER_KEY.`,
 func (c *cli) worker() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Run the periodic jobs only",
-		Long: `Runs the periodic jobs and serves no API. Serving processes run them too unless
-they are told COAI_WORKER=false. Any number of workers may run: each run of a
-job is taken by one of them.
+		Short: "Run the periodic jobs and deliver webhooks only",
+		Long: `Runs the periodic jobs, delivers webhooks, and serves no API. Serving processes
+do so too unless they are told COAI_WORKER=false. Any number of workers may run:
+each run of a job, and each delivery, is taken by one of them. SIGTERM lets
+deliveries that run finish for ten seconds; others make the rest.
 
 With --metrics-addr it answers /healthz, /readyz and /metrics there.`,
 		Example: `  COAI_DATABASE_URL=postgres://coai@db/coai COAI_REDIS_URL=redis://cache:6379 coai worker`,

@@ -19,7 +19,9 @@ import (
 	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
+	"github.com/coaidev/coai/internal/runs"
 	"github.com/coaidev/coai/internal/server"
+	"github.com/coaidev/coai/jobs"
 	"github.com/coaidev/coai/rest"
 )
 
@@ -103,9 +105,13 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	completions := a.completions(reg, ledger, conv, kept, tel, limiter)
 
+	hooks, err := a.webhooks(tel)
+	if err != nil {
+		return err
+	}
 	resolver := graph.NewResolver(graph.Deps{
 		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Conversations: conv, Files: kept,
-		Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
+		Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter, Webhooks: hooks, Runs: runs.New(a.db),
 	})
 	gql, err := a.graphqlConfig()
 	if err != nil {
@@ -143,7 +149,9 @@ func (a *App) wire(ctx context.Context) error {
 
 	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run, limiter.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, conv, kept, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, conv, kept, completions, hooks, tel).Run)
+	} else if !rds.Embedded { // whose queue nobody would empty
+		a.loops = append(a.loops, jobs.NewFeeder(rds, a.db).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

@@ -58,6 +58,10 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 		list, _ := v.([]string)
 		_, ok := stripePrices(list)
 		return "pairs such as pro=price_1,enterprise=price_2", ok
+	case "percentages":
+		list, _ := v.([]string)
+		_, ok := percentages(list)
+		return "at most 10 whole numbers from 1 to 100, separated by commas", ok
 	case "networks":
 		_, err := safehttp.ParsePolicy(text, true)
 		return "off, or networks such as 10.0.0.0/8, separated by commas", err == nil

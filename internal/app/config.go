@@ -111,6 +111,22 @@ type Config struct {
 	// OIDCSignUp makes accounts for people whom only the issuer knows.
 	OIDCSignUp bool `group:"Accounts" env:"COAI_OIDC_SIGN_UP" flag:"oidc-sign-up" yaml:"oidc_sign_up" default:"true" help:"Make accounts for people with a verified address who sign in through the issuer for the first time, whatever COAI_SIGN_UP says."`
 
+	// WebhookRetention is how long events and deliveries are kept.
+	WebhookRetention time.Duration `group:"Storage" env:"COAI_WEBHOOK_RETENTION" flag:"webhook-retention" yaml:"webhook_retention" default:"720h" check:"positive" help:"How long events and the log of webhook deliveries are kept."`
+
+	// JobConcurrency is how many periodic jobs a process runs at a time.
+	JobConcurrency int `group:"Workers" env:"COAI_JOB_CONCURRENCY" flag:"job-concurrency" yaml:"job_concurrency" default:"4" check:"positive" help:"How many periodic jobs a process runs at a time."`
+	// WebhookConcurrency is how many deliveries a process makes at a time.
+	WebhookConcurrency int `group:"Workers" env:"COAI_WEBHOOK_CONCURRENCY" flag:"webhook-concurrency" yaml:"webhook_concurrency" default:"32" check:"positive" help:"How many webhook deliveries a process makes at a time; one endpoint gets at most a quarter of them."`
+	// WebhookTimeout bounds an attempt at an endpoint.
+	WebhookTimeout time.Duration `group:"Workers" env:"COAI_WEBHOOK_TIMEOUT" flag:"webhook-timeout" yaml:"webhook_timeout" default:"15s" check:"positive" help:"Longest time for an attempt at a webhook endpoint."`
+	// WebhookAllowNetworks says which private addresses webhooks may reach.
+	WebhookAllowNetworks string `group:"Security" env:"COAI_WEBHOOK_ALLOW_NETWORKS" flag:"webhook-allow-networks" yaml:"webhook_allow_networks" check:"networks" help:"Private and loopback networks that webhooks may reach: CIDRs (comma-separated). Empty: none."`
+	// WebhookAllowHTTP says whether webhook endpoints may be plain http URLs.
+	WebhookAllowHTTP bool `group:"Security" env:"COAI_WEBHOOK_ALLOW_HTTP" flag:"webhook-allow-http" yaml:"webhook_allow_http" default:"false" help:"Let webhook endpoints be plain http URLs."`
+	// UsageThresholds are the shares of a budget at which its owner is told.
+	UsageThresholds []string `group:"Workers" env:"COAI_USAGE_THRESHOLDS" flag:"usage-thresholds" yaml:"usage_thresholds" default:"50,80,100" check:"percentages" help:"Shares of a budget, in percent (comma-separated), at which the event usage.threshold_reached tells of it."`
+
 	// BootstrapAdminKey is a fixed API key of the first admin, for automation.
 	BootstrapAdminKey string `group:"Security" env:"COAI_BOOTSTRAP_ADMIN_KEY" yaml:"bootstrap_admin_key" secret:"value" check:"bootstrap-key" help:"A fixed API key for the first admin, for automation: 24 or more printable characters. Empty: one is generated and printed at the first start."`
 	// MasterKey encrypts the credentials of channels.

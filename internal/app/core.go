@@ -25,6 +25,7 @@ import (
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
+	"github.com/coaidev/coai/internal/webhooks"
 	"github.com/coaidev/coai/jobs"
 	"github.com/coaidev/coai/models"
 )
@@ -154,6 +155,8 @@ func (c *core) redis(ctx context.Context) (*storage.Redis, error) {
 
 func (c *core) ledger() *usage.Ledger {
 	l := usage.New(c.db, c.log)
+	percents, _ := percentages(c.cfg.UsageThresholds) // checked when the settings were loaded
+	l.TellAt(percents)
 	c.onClose("usage ledger", l.Close)
 	return l
 }
@@ -193,7 +196,8 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 }
 
 func (c *core) jobs(
-	rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, conv *conversations.Service, kept *files.Service, completions *chat.Service, tel *telemetry,
+	rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, conv *conversations.Service, kept *files.Service,
+	completions *chat.Service, hooks *webhooks.Service, tel *telemetry,
 ) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
 		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
@@ -201,6 +205,7 @@ func (c *core) jobs(
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
 		Conversations: conv, ConversationRetention: c.cfg.ConversationRetention,
+		Webhooks: hooks, Concurrency: c.cfg.JobConcurrency, WebhookConcurrency: c.cfg.WebhookConcurrency,
 	}, c.log)
 }
 

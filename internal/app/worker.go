@@ -15,9 +15,10 @@ import (
 // Worker is a process that runs the periodic jobs and serves no API.
 type Worker struct {
 	*core
-	run   func(context.Context) error
-	loops []func(context.Context) error
-	ops   *server.Server // nil without a metrics address
+	run    func(context.Context) error
+	runNow func(ctx context.Context, job string) error
+	loops  []func(context.Context) error
+	ops    *server.Server // nil without a metrics address
 }
 
 // NewWorker opens what the jobs need. The caller runs it to its end, or closes it.
@@ -55,8 +56,13 @@ func (w *Worker) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hooks, err := w.webhooks(tel)
+	if err != nil {
+		return err
+	}
 	conv := w.conversations()
-	w.run = w.jobs(rds, ledger, w.analytics(), conv, kept, w.completions(reg, ledger, conv, kept, tel, nil), tel).Run
+	runner := w.jobs(rds, ledger, w.analytics(), conv, kept, w.completions(reg, ledger, conv, kept, tel, nil), hooks, tel)
+	w.run, w.runNow = runner.Run, runner.RunNow
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,

@@ -20,10 +20,11 @@ import (
 )
 
 // serve runs the built program until it prints its URL.
-func serve(t *testing.T, program, dir string) (url string, process *exec.Cmd) {
+func serve(t *testing.T, program, dir string, settings ...string) (url string, process *exec.Cmd) {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program)
 	cmd.Env = append(os.Environ(), "COAI_ADDR=127.0.0.1:0", "COAI_DATA_DIR="+dir, "COAI_BOOTSTRAP_ADMIN_KEY="+coaitest.AdminKey) //nolint:forbidigo // the program needs HOME
+	cmd.Env = append(cmd.Env, settings...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

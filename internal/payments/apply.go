@@ -112,7 +112,7 @@ func (s *Service) changed(ctx context.Context, tx bun.Tx) error {
 }
 
 func (s *Service) tell(ctx context.Context, tx bun.Tx, what models.EventType, p *models.Payment) error {
-	if _, err := events.Append(ctx, tx, what, p.AsObject()); err != nil {
+	if _, err := events.AppendFor(ctx, tx, p.UserID, what, p.AsObject()); err != nil {
 		return fmt.Errorf("append event: %w", err)
 	}
 	return nil

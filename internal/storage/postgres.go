@@ -35,7 +35,7 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	conns.SetConnMaxLifetime(pool.lifetime)
 	conns.SetConnMaxIdleTime(pool.idleTimeout)
 	b := bun.NewDB(conns, pgdialect.New())
-	db := &DB{dialect: Postgres, read: b, write: b}
+	db := &DB{dialect: Postgres, read: b, write: b, announced: make(chan string, announcements)}
 	if err := db.Ping(ctx); err != nil {
 		at := fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
 		return nil, errors.Join(fmt.Errorf("connect to PostgreSQL at %s: %w", at, err), db.Close())

@@ -59,7 +59,7 @@ func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
-	db := &DB{dialect: SQLite, read: reader, write: writer, path: path}
+	db := &DB{dialect: SQLite, read: reader, write: writer, path: path, announced: make(chan string, announcements)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open SQLite database %s: %w", path, err), db.Close())
 	}

@@ -28,6 +28,8 @@ type DB struct {
 	read    *bun.DB
 	write   *bun.DB
 	path    string // of the SQLite file
+
+	announced chan string
 }
 
 const allowedURLs = `allowed are "sqlite:<path>" such as sqlite:./data/coai.db, and "postgres://user:password@host:5432/database"`
@@ -70,7 +72,12 @@ func (db *DB) Write() *bun.DB { return db.write }
 // panics. On SQLite the transaction takes the write lock at once, so that it
 // cannot fail half-way for want of it.
 func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return db.write.RunInTx(ctx, nil, fn)
+	a := new(announced)
+	if err := db.write.RunInTx(context.WithValue(ctx, announceKey{}, a), nil, fn); err != nil {
+		return err
+	}
+	db.announce(a.ids)
+	return nil
 }
 
 // Ping asks the database for an answer.

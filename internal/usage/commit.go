@@ -143,6 +143,9 @@ func (l *Ledger) account(ctx context.Context, tx bun.Tx, begun, settled []*entry
 	if err := book.Save(ctx, tx); err != nil {
 		return err
 	}
+	if err := l.tell(ctx, tx, book); err != nil {
+		return err
+	}
 	return l.dropHolds(ctx, tx, settled)
 }
 

@@ -181,6 +181,9 @@ func (l *Ledger) recover(ctx context.Context, tx bun.Tx, now time.Time) (int64, 
 	if err := book.Save(ctx, tx); err != nil {
 		return 0, err
 	}
+	if err := l.tell(ctx, tx, book); err != nil {
+		return 0, err
+	}
 	if _, err := tx.NewInsert().Model(&records).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
 		return 0, fmt.Errorf("insert: %w", err)
 	}

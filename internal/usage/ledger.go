@@ -45,6 +45,8 @@ type Ledger struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the writer has ended
 
+	notices notices // of budgets that are nearly spent
+
 	mu      sync.Mutex
 	closed  bool
 	senders sync.WaitGroup     // callers that may put something into the queue

@@ -1,0 +1,105 @@
+package usage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/coaidev/coai/internal/budgets"
+	"github.com/coaidev/coai/internal/events"
+	"github.com/coaidev/coai/models"
+)
+
+// maxTold bounds what a process remembers having told.
+const maxTold = 10_000
+
+// threshold is one that a budget has reached in a period.
+type threshold struct {
+	bun.BaseModel `bun:"table:usage_thresholds"`
+
+	Owner   string        `bun:"owner,pk"`
+	Period  models.Period `bun:"period,pk"`
+	Since   time.Time     `bun:"since,pk"`
+	Percent int           `bun:"percent,pk"`
+}
+
+// notices are the thresholds of budgets that are told of, and those that are known
+// to have been: asking the database again is spared.
+type notices struct {
+	mu       sync.Mutex
+	percents []int
+	told     map[threshold]bool
+}
+
+// TellAt sets the shares of budgets, in percent, at which the event
+// usage.threshold_reached is appended: once in each period, by all processes
+// together. Without a call there is none.
+func (l *Ledger) TellAt(percents []int) {
+	l.notices.mu.Lock()
+	defer l.notices.mu.Unlock()
+	l.notices.percents = percents
+}
+
+// tell appends the events of the thresholds that the charges in this transaction
+// have reached. Their budgets are locked, and charged already.
+func (l *Ledger) tell(ctx context.Context, tx bun.IDB, book *budgets.Book) error {
+	l.notices.mu.Lock()
+	defer l.notices.mu.Unlock()
+	for _, r := range book.Reached(l.notices.percents) {
+		at := threshold{Owner: r.Budget.Owner, Period: r.Budget.Period, Since: r.Budget.Since.UTC(), Percent: r.Percent}
+		if l.notices.told[at] {
+			continue
+		}
+		res, err := tx.NewInsert().Model(&at).On("CONFLICT DO NOTHING").Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("note a budget's threshold: %w", err)
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("note a budget's threshold: %w", err)
+		}
+		if n == 0 {
+			// Told, and committed: the row is there.
+			if len(l.notices.told) >= maxTold || l.notices.told == nil {
+				l.notices.told = make(map[threshold]bool)
+			}
+			l.notices.told[at] = true
+			continue
+		}
+		if err := reached(ctx, tx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reached appends the event, and forgets the periods before.
+func reached(ctx context.Context, tx bun.IDB, r budgets.Reached) error {
+	b := r.Budget
+	_, err := tx.NewDelete().Model((*threshold)(nil)).Where("owner = ?", b.Owner).Where("period = ?", b.Period).Where("since < ?", b.Since).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("forget thresholds: %w", err)
+	}
+	data := models.UsageThreshold{
+		Object: "budget", UserID: b.Owner, Period: b.Period, Percent: r.Percent,
+		Limit: models.USD(b.Limit), Spent: models.USD(b.Spent), ResetsAt: b.ResetsAt(),
+	}
+	if strings.HasPrefix(b.Owner, models.APIKeyPrefix) {
+		data.APIKeyID = &b.Owner
+		err := tx.NewSelect().Table("api_keys").Column("user_id").Where("id = ?", b.Owner).Scan(ctx, &data.UserID)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // the key is gone, and nobody to tell
+		}
+		if err != nil {
+			return fmt.Errorf("find a key's owner: %w", err)
+		}
+	}
+	_, err = events.AppendFor(ctx, tx, data.UserID, models.EventUsageThresholdReached, data)
+	return err
+}
