@@ -2,41 +2,40 @@ package usage
 
 import (
 	"encoding/binary"
-	"hash/crc32"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/coaidev/coai/models"
 )
 
-// An entry of a journal is its length, a checksum, and so many bytes: its kind,
-// then texts with their lengths before them, and numbers.
+// zeroed makes a file whose blocks are all there, so that none is wanting when
+// something is put into it.
+func zeroed(name string, size int) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // beside the database that the operator names
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(make([]byte, size)); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(name))
+	}
+	return f, nil
+}
+
+// An entry of a journal is its kind, then texts with their lengths before them,
+// and numbers.
 const (
 	entryBegin      = 1
 	entryCheckpoint = 2
 	entryEnd        = 3
-
-	entryHeader = 4 + 4
 )
-
-func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) } // made once, by the package
-
-// seal fills in the header of the entry that begins at.
-func seal(b []byte, at int) []byte {
-	body := b[at+entryHeader:]
-	binary.LittleEndian.PutUint32(b[at:], uint32(len(body))) //nolint:gosec // a few texts
-	binary.LittleEndian.PutUint32(b[at+4:], crc32.Checksum(body, castagnoli()))
-	return b
-}
-
-func head(b []byte, kind byte) []byte { return append(b, 0, 0, 0, 0, 0, 0, 0, 0, kind) }
 
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func appendBegin(b []byte, r *models.UsageRecord) []byte {
-	at := len(b)
-	b = head(b, entryBegin)
+	b = append(b, entryBegin)
 	for _, s := range [...]string{r.ID, r.RequestID, r.UserID, r.APIKeyID, r.ChannelID, r.Model, r.UpstreamModel, string(r.Operation)} {
 		b = appendText(b, s)
 	}
@@ -47,65 +46,65 @@ func appendBegin(b []byte, r *models.UsageRecord) []byte {
 	for _, n := range [...]int64{stream, r.PromptTokens, r.CompletionTokens, int64(r.Cost), r.CreatedAt.UnixMicro()} {
 		b = binary.AppendVarint(b, n)
 	}
-	return seal(b, at)
+	return b
 }
 
+// appendCheckpoint appends nothing for one that has noted nothing yet.
 func appendCheckpoint(b []byte, c checkpoint) []byte {
-	at := len(b)
-	b = appendText(head(b, entryCheckpoint), c.id)
+	if c.tokens == 0 && c.cost == 0 {
+		return b
+	}
+	b = appendText(append(b, entryCheckpoint), c.id)
 	b = binary.AppendVarint(b, c.tokens)
-	b = binary.AppendVarint(b, int64(c.cost))
-	return seal(b, at)
+	return binary.AppendVarint(b, int64(c.cost))
 }
 
-func appendEnd(b []byte, id string) []byte {
-	at := len(b)
-	return seal(appendText(head(b, entryEnd), id), at)
+func appendEnd(b []byte, id string) []byte { return appendText(append(b, entryEnd), id) }
+
+// begun is what a journal tells of, as far as it was read.
+type begun struct {
+	open  map[string]*models.UsageRecord
+	order []string
 }
 
-// replay gives what is open after the entries, in the order in which it began.
-// It ends at the first entry that is not whole: that one was never answered.
-func replay(b []byte) []*models.UsageRecord {
-	var order []string
-	open := make(map[string]*models.UsageRecord)
-	for len(b) >= entryHeader {
-		n, sum := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-		if n == 0 || uint64(n) > uint64(len(b)-entryHeader) {
-			break
-		}
-		body := b[entryHeader : entryHeader+int(n)]
-		b = b[entryHeader+int(n):]
-		if crc32.Checksum(body, castagnoli()) != sum {
-			break
-		}
-		f := fields{body[1:]}
-		switch id := f.text(); body[0] {
+func newBegun() *begun { return &begun{open: map[string]*models.UsageRecord{}} }
+
+// read goes through entries. An unknown one ends it.
+func (g *begun) read(b []byte) {
+	f := fields{b}
+	for len(f.b) > 0 {
+		kind := f.b[0]
+		f.b = f.b[1:]
+		switch id := f.text(); kind {
 		case entryBegin:
-			if open[id] == nil {
-				order = append(order, id)
-			}
-			open[id] = f.begun(id)
+			g.order = append(g.order, id)
+			g.open[id] = f.begun(id)
 		case entryCheckpoint:
-			if r := open[id]; r != nil {
-				if tokens, cost := f.number(), models.Nanos(f.number()); tokens > 0 || cost > 0 {
-					r.CompletionTokens, r.Cost = tokens, cost
-				}
+			tokens, cost := f.number(), models.Nanos(f.number())
+			if r := g.open[id]; r != nil {
+				r.CompletionTokens, r.Cost = tokens, cost
 			}
 		case entryEnd:
-			delete(open, id)
+			delete(g.open, id)
+		default:
+			return
 		}
 	}
-	list := make([]*models.UsageRecord, 0, len(open))
-	for _, id := range order {
-		if r := open[id]; r != nil {
+}
+
+// list is what is open, in the order in which it began.
+func (g *begun) list() []*models.UsageRecord {
+	list := make([]*models.UsageRecord, 0, len(g.open))
+	for _, id := range g.order {
+		if r := g.open[id]; r != nil {
 			list = append(list, r)
-			delete(open, id)
+			delete(g.open, id)
 		}
 	}
 	return list
 }
 
-// fields reads an entry. What is missing is empty.
+// fields reads entries. What is missing is empty.
 type fields struct{ b []byte }
 
 func (f *fields) text() string {
@@ -114,8 +113,9 @@ func (f *fields) text() string {
 		f.b = nil
 		return ""
 	}
-	s := string(f.b[size : size+int(n)]) //nolint:gosec // at most as long as the entry
-	f.b = f.b[size+int(n):]              //nolint:gosec // likewise
+	end := size + int(n) //nolint:gosec // at most as many as there are bytes
+	s := string(f.b[size:end])
+	f.b = f.b[end:]
 	return s
 }
 

@@ -1,8 +1,10 @@
 package usage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,55 +20,55 @@ const (
 	// A journal is beside the SQLite file, with a lock of the same name.
 	journalMark = "-begun-"
 	lockSuffix  = ".lock"
-	// journalMost is the size in bytes at which what has ended is cut out.
-	journalMost = 4 << 20
+	// firstHalf is the size in bytes of a half, unless more is open than fits in.
+	firstHalf = 2 << 20
+
+	halfHeader  = 8     // the number of the turn, which seeds the checksums
+	frameHeader = 4 + 4 // the length, and a checksum
 )
 
-// journal is what one process has begun on SQLite: a file beside the database to
-// which each begin is appended before the upstream hears of it. What is written
-// outlives this process, however that ends, and costs a thousandth of a commit; it
-// is not forced to the disk, so that begins of the last seconds are lost when the
-// machine loses its power. The lock goes with the process, and tells others that
-// nobody will end what is open.
+// journal is what one process has begun on SQLite: a file beside the database
+// into which each begin is put before the upstream hears of it. It is mapped into
+// memory: what is stored there outlives this process, however that ends, without
+// a system call, let alone a commit. It is not forced to the disk, so that begins
+// of the last seconds are lost when the machine loses its power.
 //
-// It is guarded by the ledger's mutex.
+// The file has two halves. When one is full, what is still open is written into
+// the other, and then the number at its beginning, which makes it the current one.
+// The lock goes with the process, and tells others that nobody will end what is
+// open. A journal is guarded by the ledger's mutex.
 type journal struct {
-	path string // of the database
-	lock *flock.Flock
-	file *os.File // nil until the first begin
-	name string
-	size int64
-	most int64 // the size at which it is rewritten
-	buf  []byte
+	database string
+	half     int // the size of one
+
+	name   string
+	lock   *flock.Flock // nil until the first begin
+	memory *region
+	turn   uint64 // odd ones are in the second half
+	at     int    // in the current half
+	buf    []byte
 }
 
 func newJournal(db *storage.DB) *journal {
 	if db.Dialect() != storage.SQLite {
 		return nil
 	}
-	return &journal{path: db.Path(), most: journalMost}
+	return &journal{database: db.Path(), half: firstHalf}
 }
 
-// open makes the file, under a name of its own, and takes its lock first.
-func (j *journal) open() (err error) {
-	if j.file != nil {
-		return nil
-	}
-	name := j.path + models.NewID(journalMark)
+// open makes the file, under a name of its own, after its lock.
+func (j *journal) open() error {
+	name := j.database + models.NewID(journalMark)
 	lock := flock.New(name+lockSuffix, flock.SetPermissions(0o600))
 	if ok, err := lock.TryLock(); err != nil || !ok {
-		return fmt.Errorf("lock the journal: %w", errors.Join(err, errors.New("nobody else has its name")))
+		return fmt.Errorf("lock the journal: %w", errors.Join(err, lock.Close()))
 	}
-	j.file, err = create(name)
+	memory, err := newRegion(name, 2*j.half)
 	if err != nil {
 		return errors.Join(fmt.Errorf("make the journal: %w", err), discard(lock))
 	}
-	j.name, j.lock, j.size = name, lock, 0
+	j.name, j.lock, j.memory, j.turn, j.at = name, lock, memory, 0, j.half
 	return nil
-}
-
-func create(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // beside the database that the operator names
 }
 
 // discard removes a lock that is held.
@@ -74,64 +76,125 @@ func discard(lock *flock.Flock) error {
 	return errors.Join(os.Remove(lock.Path()), lock.Unlock())
 }
 
-// write appends entries. What fails leaves nothing behind: the next one is
-// written over it.
-func (j *journal) write(entries []byte) error {
-	if err := j.open(); err != nil {
-		return err
-	}
-	if _, err := j.file.WriteAt(entries, j.size); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	j.size += int64(len(entries))
-	return nil
-}
-
-func (j *journal) begin(r *models.UsageRecord) error {
-	j.buf = appendBegin(j.buf[:0], r)
-	return j.write(j.buf)
-}
-
-// rewrite puts a file in its place that holds nothing but what is open. If it
-// fails, the old one stays.
-func (j *journal) rewrite(open map[string]*opened) error {
-	j.most = 2 * j.size
-	entries := j.buf[:0]
-	for _, o := range open {
-		if o.rec != nil {
-			entries = appendBegin(entries, o.rec)
-			entries = appendCheckpoint(entries, o.checkpoint(o.rec.ID))
+// write puts entries into the journal, in one frame: all of them, or none.
+func (j *journal) write(entries []byte, open map[string]*opened) error {
+	if j.lock == nil {
+		if err := j.open(); err != nil {
+			return err
 		}
 	}
-	j.buf = entries
-	file, err := create(j.name + "~")
+	if j.at+frameHeader+len(entries) > j.half {
+		if err := j.turnOver(open, len(entries)); err != nil {
+			return err
+		}
+	}
+	return j.frame(entries)
+}
+
+func (j *journal) frame(entries []byte) error {
+	var head [frameHeader]byte
+	binary.LittleEndian.PutUint32(head[:], uint32(len(entries))) //nolint:gosec // at most a half
+	binary.LittleEndian.PutUint32(head[4:], checksum(j.turn, entries))
+	at := j.base() + j.at
+	err := errors.Join(j.memory.store(at+frameHeader, entries), j.memory.store(at, head[:]))
 	if err != nil {
-		return fmt.Errorf("make a new journal: %w", err)
+		return fmt.Errorf("write the journal: %w", err)
 	}
-	_, err = file.Write(entries)
-	if err == nil {
-		err = os.Rename(file.Name(), j.name)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write a new journal: %w", err), file.Close(), os.Remove(file.Name()))
-	}
-	_ = j.file.Close() // it has no name any more
-	j.file, j.size = file, int64(len(entries))
-	j.most = max(journalMost, 4*j.size)
+	j.at += frameHeader + len(entries)
 	return nil
+}
+
+// base is where the current half begins.
+func (j *journal) base() int {
+	return int(j.turn%2) * j.half //nolint:gosec // 0 or 1
+}
+
+// turnOver continues in the other half, or in a file with larger ones, which
+// holds what is open and has room for more.
+func (j *journal) turnOver(open map[string]*opened, room int) error {
+	entries := []byte{}
+	for id, o := range open {
+		if o.rec != nil {
+			entries = appendBegin(entries, o.rec)
+			entries = appendCheckpoint(entries, o.checkpoint(id))
+		}
+	}
+	if most := 2 * (halfHeader + 2*frameHeader + len(entries) + room); most > j.half {
+		return j.grow(most, entries)
+	}
+	old := *j
+	j.turn, j.at = j.turn+1, halfHeader
+	if err := j.start(entries); err != nil {
+		*j = old
+		return err
+	}
+	return nil
+}
+
+// start makes the current half count, once it holds these entries.
+func (j *journal) start(entries []byte) error {
+	if len(entries) > 0 {
+		if err := j.frame(entries); err != nil {
+			return err
+		}
+	}
+	return j.memory.store(j.base(), binary.LittleEndian.AppendUint64(nil, j.turn))
+}
+
+func (j *journal) grow(half int, entries []byte) error {
+	next := &journal{database: j.database, half: half}
+	if err := next.open(); err != nil {
+		return err
+	}
+	next.turn, next.at = 1, halfHeader
+	if err := next.start(entries); err != nil {
+		return errors.Join(err, next.close(false))
+	}
+	err := j.close(false)
+	*j = *next
+	return err
 }
 
 // close gives the journal up: to whoever recovers what is open, or for good.
 func (j *journal) close(open bool) error {
-	if j == nil || j.file == nil {
+	if j == nil || j.lock == nil {
 		return nil
 	}
-	err := j.file.Close()
-	j.file = nil
+	lock := j.lock
+	j.lock = nil
+	err := j.memory.close()
 	if open {
-		return errors.Join(err, j.lock.Unlock())
+		return errors.Join(err, lock.Unlock())
 	}
-	return errors.Join(err, os.Remove(j.name), discard(j.lock))
+	return errors.Join(err, os.Remove(j.name), discard(lock))
+}
+
+func checksum(turn uint64, entries []byte) uint32 {
+	return crc32.Update(uint32(turn), crc32.MakeTable(crc32.Castagnoli), entries) //nolint:gosec // a seed
+}
+
+// replay gives what is open in a journal. It ends at the first frame that is not
+// whole: nobody was told of that one.
+func replay(file []byte) []*models.UsageRecord {
+	half := len(file) / 2
+	if half < halfHeader {
+		return nil
+	}
+	current, turn := file[:half], binary.LittleEndian.Uint64(file)
+	if other := binary.LittleEndian.Uint64(file[half:]); other > turn {
+		current, turn = file[half:], other
+	}
+	begun := newBegun()
+	for b := current[halfHeader:]; turn > 0 && len(b) >= frameHeader; {
+		n, sum := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
+		b = b[frameHeader:]
+		if n == 0 || uint64(n) > uint64(len(b)) || checksum(turn, b[:n]) != sum {
+			break
+		}
+		begun.read(b[:n])
+		b = b[n:]
+	}
+	return begun.list()
 }
 
 // orphan is the journal of a process that has ended. Its lock is held.
@@ -150,7 +213,7 @@ func orphans(database string) ([]*orphan, error) {
 	}
 	var list []*orphan
 	for _, f := range files {
-		if !strings.HasPrefix(f.Name(), base+journalMark) || strings.HasSuffix(f.Name(), lockSuffix) || strings.HasSuffix(f.Name(), "~") {
+		if !strings.HasPrefix(f.Name(), base+journalMark) || strings.HasSuffix(f.Name(), lockSuffix) {
 			continue
 		}
 		o, err := adopt(filepath.Join(dir, f.Name()))
@@ -168,26 +231,20 @@ func orphans(database string) ([]*orphan, error) {
 func adopt(name string) (*orphan, error) {
 	lock := flock.New(name+lockSuffix, flock.SetPermissions(0o600))
 	if ok, err := lock.TryLock(); err != nil || !ok {
-		return nil, wrap("lock a journal", err)
+		return nil, wrap("lock a journal", errors.Join(err, lock.Close()))
 	}
-	entries, err := os.ReadFile(name) //nolint:gosec // beside the database that the operator names
+	file, err := os.ReadFile(name) //nolint:gosec // beside the database that the operator names
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, discard(lock) // somebody was faster
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read a journal: %w", err), lock.Unlock())
 	}
-	return &orphan{name: name, lock: lock, open: replay(entries)}, nil
+	return &orphan{name: name, lock: lock, open: replay(file)}, nil
 }
 
 // bury removes the journal, when what was open in it is in the database.
-func (o *orphan) bury() error {
-	err := os.Remove(o.name)
-	if rest := os.Remove(o.name + "~"); !errors.Is(rest, fs.ErrNotExist) {
-		err = errors.Join(err, rest) // left by a rewrite that was killed
-	}
-	return errors.Join(err, discard(o.lock))
-}
+func (o *orphan) bury() error { return errors.Join(os.Remove(o.name), discard(o.lock)) }
 
 func wrap(what string, err error) error {
 	if err == nil {

@@ -63,10 +63,9 @@ func (l *Ledger) checkpoints() []checkpoint {
 		}
 	}
 	if len(entries) > 0 {
-		if err := l.journal.write(entries); err != nil {
+		if err := l.journal.write(entries, l.open); err != nil {
 			l.log.Warn().Err(err).Msg("checkpoints of usage records were not saved")
 		}
-		l.shorten()
 	}
 	return list
 }

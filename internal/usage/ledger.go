@@ -57,7 +57,6 @@ type Ledger struct {
 	// The writer's own.
 	pace   pace
 	tables *tables
-	ends   []byte
 }
 
 // entry is one record on its way into the database.
@@ -137,11 +136,11 @@ func (l *Ledger) note(ctx context.Context, rec *models.UsageRecord, now time.Tim
 	if l.closed {
 		return shuttingDown()
 	}
-	if err := l.journal.begin(o.rec); err != nil {
+	l.journal.buf = appendBegin(l.journal.buf[:0], o.rec)
+	if err := l.journal.write(l.journal.buf, l.open); err != nil {
 		return err
 	}
 	l.open[rec.ID] = o
-	l.shorten()
 	return nil
 }
 
@@ -153,16 +152,6 @@ func (l *Ledger) noted() bool {
 		}
 	}
 	return false
-}
-
-// shorten cuts what has ended out of the journal, when it has become long.
-func (l *Ledger) shorten() {
-	if l.journal.size < l.journal.most {
-		return
-	}
-	if err := l.journal.rewrite(l.open); err != nil {
-		l.log.Warn().Err(err).Msg("the journal of usage records was not shortened")
-	}
 }
 
 func shuttingDown() error {

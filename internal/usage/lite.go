@@ -51,9 +51,7 @@ func (l *Ledger) insertLite(ctx context.Context, begun, settled []*entry) error 
 	if err != nil {
 		return fmt.Errorf("write usage records: %w", err)
 	}
-	if l.journal != nil {
-		l.cross(settled)
-	}
+	l.cross(settled)
 	return nil
 }
 
@@ -61,14 +59,14 @@ func (l *Ledger) insertLite(ctx context.Context, begun, settled []*entry) error 
 func (l *Ledger) cross(settled []*entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ends := l.ends[:0]
+	ends := l.journal.buf[:0]
 	for _, e := range settled {
 		if e.noted {
 			delete(l.open, e.rec.ID)
 			ends = appendEnd(ends, e.rec.ID)
 		}
 	}
-	l.ends = ends
+	l.journal.buf = ends
 	l.end(ends)
 }
 

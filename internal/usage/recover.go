@@ -160,10 +160,10 @@ func (l *Ledger) ended(records []*models.UsageRecord) {
 // end appends to the journal what has ended. Should that fail, whoever recovers
 // finds the records in the database.
 func (l *Ledger) end(entries []byte) {
-	if len(entries) == 0 || l.journal.file == nil {
+	if len(entries) == 0 || l.journal.lock == nil {
 		return
 	}
-	if err := l.journal.write(entries); err != nil {
+	if err := l.journal.write(entries, l.open); err != nil {
 		l.log.Warn().Err(err).Msg("the ends of usage records were not written to the journal")
 	}
 }
