@@ -2,6 +2,7 @@ package usage
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"fmt"
 	"time"
@@ -167,4 +168,12 @@ func recordArgs(r *models.UsageRecord) []any {
 		string(r.Status), r.ErrorCode, r.PromptTokens, r.CompletionTokens, r.CachedTokens, r.ReasoningTokens, r.Estimated, int64(r.Cost),
 		r.LatencyMS, r.TTFTMS, stamp(r.CreatedAt.UTC()), stamp(*r.SettledAt), r.EstimatedPromptTokens, r.EstimatedCompletionTokens,
 	}
+}
+
+// affected is how many rows a statement has changed.
+func affected(res sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
