@@ -7,7 +7,7 @@ TOOL     := go tool -modfile=.ci/tools.mod
 PKG      ?= ./...
 FUZZTIME ?= 30s
 
-.PHONY: help run test race lint format generate bench load fuzz vuln build docker up ci clean
+.PHONY: help run test race lint format generate web bench load fuzz vuln build docker up ci clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ format: ## Format the sources and sort their imports
 
 generate: ## Generate graph/generated/exec.go from schema.graphql
 	go generate ./...
+
+web: ## Bundle the IDE from web/src into web/ide
+	cd web && npm ci && npm run build
 
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem $(PKG)

@@ -24,17 +24,17 @@ func levels() [][]string {
 		0: {"models"},
 		1: {
 			"internal/storage", "internal/providers", "internal/providers/sse", "internal/safehttp",
-			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated",
+			"internal/sealed", "internal/tokens", "internal/dialect", "graph/generated", "web",
 		},
 		2: {
-			"internal/ratelimit", "internal/budgets", "internal/events", "internal/providers/upstream", "internal/testdb",
+			"internal/ratelimit", "internal/budgets", "internal/events", "internal/idempotency", "internal/providers/upstream", "internal/testdb",
 			"internal/dialect/messages", "internal/dialect/responses",
 		},
 		3: {
 			"internal/providers/openai", "internal/providers/anthropic", "internal/providers/gemini",
 			"internal/providers/ollama", "internal/providers/echo",
 		},
-		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/usage"},
+		4: {"internal/accounts", "internal/archive", "internal/channels", "internal/payments", "internal/usage"},
 		5: {"internal/chat"},
 		6: {"graph", "jobs", "internal/server"},
 		7: {"rest"},
@@ -47,7 +47,7 @@ func levels() [][]string {
 func narrower() map[string][]string {
 	return map[string][]string{
 		"rest":            {"graph", "models"},
-		"internal/server": {"internal/accounts", "internal/ratelimit", "models"},
+		"internal/server": {"internal/accounts", "internal/idempotency", "internal/ratelimit", "models"},
 	}
 }
 

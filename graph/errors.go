@@ -137,6 +137,8 @@ func classify(ctx context.Context, at *gqlerror.Error) *models.Error {
 			message, _, _ = strings.Cut(message, " Did you mean")
 		}
 		return &models.Error{Kind: models.KindInvalid, Code: fmt.Sprint(code), Message: message}
+	case introspecting(ctx) && models.ViewerFrom(ctx) != nil:
+		return &models.Error{Kind: models.KindInvalid, Code: errcode.ValidationFailed, Message: "This server does not publish its schema."}
 	case introspecting(ctx):
 		return &models.Error{
 			Kind: models.KindUnauthenticated, Code: models.CodeMissingAPIKey,

@@ -3,7 +3,6 @@ package graph
 import (
 	"cmp"
 	"context"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -53,6 +52,14 @@ type HandlerConfig struct {
 	// MaxOperations is how many operations may run on one websocket at a time;
 	// default 50.
 	MaxOperations int
+	// NoIntrospection hides the schema from documents, and from [Handler.Schema] and
+	// [Handler.Introspection].
+	NoIntrospection bool
+	// Trusted are the only documents that are executed, by their SHA-256 in
+	// lower-case hex; nil: all may be. See [TrustedDocuments].
+	Trusted map[string]string
+	// Page answers browsers that ask for HTML; nil: they are answered as others.
+	Page http.Handler
 }
 
 func (c *HandlerConfig) setDefaults() {
@@ -86,6 +93,7 @@ type Handler struct {
 	schema  *ast.Schema
 	exec    *executor.Executor
 	cache   graphql.Cache[*ast.QueryDocument]
+	docs    *documents
 	vars    *variables
 	gate    gate
 	sockets sockets
@@ -113,6 +121,7 @@ func newHandler(es graphql.ExecutableSchema, cfg HandlerConfig, g gate) *Handler
 		cfg: cfg, schema: es.Schema(), gate: g,
 		exec:  executor.New(es),
 		cache: lru.New[*ast.QueryDocument](documentCache),
+		docs:  newDocuments(cfg.Trusted),
 		vars:  newVariables(es.Schema()),
 	}
 	h.exec.SetQueryCache(h.cache)
@@ -135,20 +144,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Schema serves the schema as it is written in schema.graphql.
-func (h *Handler) Schema() http.Handler {
-	text := h.schema.Query.Position.Src.Input
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, text)
-	})
-}
-
 // Shutdown ends all websockets with 1012 (service restart), which clients take
 // as a sign to connect again: idle ones at once, others when their operations
 // have finished or ctx ends. New ones are refused from now on. It returns ctx's
 // error when operations had to be cut off.
-func (h *Handler) Shutdown(ctx context.Context) error { return h.sockets.shutdown(ctx) }
+func (h *Handler) Shutdown(ctx context.Context) error {
+	defer h.docs.close()
+	return h.sockets.shutdown(ctx)
+}
 
 // prepare parses and validates the request. On failure it gives the response
 // that says why, without data.
@@ -161,6 +164,9 @@ func (h *Handler) prepare(ctx context.Context, req *request) (*graphql.Operation
 }
 
 func (h *Handler) parse(ctx context.Context, req *request) (*graphql.OperationContext, gqlerror.List) {
+	if err := h.docs.complete(req); err != nil {
+		return nil, gqlerror.List{err}
+	}
 	// A document in the cache has passed the guard and the validation.
 	doc, ok := h.cache.Get(ctx, req.query)
 	if !ok {
@@ -179,7 +185,8 @@ func (h *Handler) parse(ctx context.Context, req *request) (*graphql.OperationCo
 	case badValue != nil:
 		return nil, gqlerror.List{badValue}
 	}
-	op.DisableIntrospection = models.ViewerFrom(ctx) == nil
+	h.docs.keep(req)
+	op.DisableIntrospection = h.cfg.NoIntrospection || models.ViewerFrom(ctx) == nil
 	return op, nil
 }
 

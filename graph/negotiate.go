@@ -44,6 +44,25 @@ func negotiate(r *http.Request) string {
 	return best
 }
 
+// wantsPage says whether a browser asks for a page to look at: it names HTML, and
+// none of the API's media types.
+func wantsPage(r *http.Request) bool {
+	page := false
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		switch media {
+		case mediaGraphQL, mediaJSON, mediaEvents:
+			return false
+		case "text/html":
+			page = quality(params) > 0
+		}
+	}
+	return page
+}
+
 func quality(params map[string]string) float64 {
 	text, ok := params["q"]
 	if !ok {

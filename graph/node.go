@@ -22,6 +22,8 @@ func (r query) Node(ctx context.Context, id string) (models.Node, error) {
 		return asNode(r.accounts.PlanByID(ctx, v, id))
 	case strings.HasPrefix(id, models.ChannelPrefix):
 		return asNode(r.channels.Channel(ctx, v, id))
+	case strings.HasPrefix(id, models.PaymentPrefix):
+		return asNode(r.payments.Payment(ctx, v, id))
 	case strings.HasPrefix(id, models.ModelPrefix):
 		return r.modelNode(ctx, v, id)
 	}

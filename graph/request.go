@@ -11,11 +11,12 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
-// request is a GraphQL request as a client sent it, whatever the transport.
-// Extensions are not kept: there is none that the product knows.
+// request is a GraphQL request as a client sent it, whatever the transport. Of the
+// extensions only persistedQuery is known.
 // https://graphql.github.io/graphql-over-http/draft/#sec-Request-Parameters
 type request struct {
-	query         string
+	query         string // empty until documents.complete when hash names it
+	hash          string // of the document, in lower-case hex; may be empty
 	operationName string
 	variables     []byte // a JSON object, or empty
 }
@@ -50,7 +51,14 @@ func requestFrom(members map[string]jsontext.Value) (*request, error) {
 	if v := members["variables"]; v.Kind() == jsontext.KindBeginObject {
 		req.variables = v
 	}
-	if req.query == "" {
+	id, err := stringMember(members, "documentId")
+	if err != nil {
+		return nil, err
+	}
+	if req.hash, err = documentHash(id, members["extensions"]); err != nil {
+		return nil, err
+	}
+	if req.query == "" && req.hash == "" {
 		return nil, models.Missing("query")
 	}
 	return req, nil

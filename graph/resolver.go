@@ -11,6 +11,7 @@ import (
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -18,27 +19,34 @@ import (
 
 // Deps are the domain packages that resolvers call. All are required.
 type Deps struct {
-	Accounts *accounts.Service
-	Channels *channels.Registry
-	Chat     *chat.Service
-	Usage    *usage.Ledger
-	Limiter  *ratelimit.Limiter // charged for each operation over a websocket
+	Accounts  *accounts.Service
+	Channels  *channels.Registry
+	Chat      *chat.Service
+	Payments  *payments.Service
+	Usage     *usage.Ledger
+	Analytics *usage.Analytics
+	Limiter   *ratelimit.Limiter // charged for each operation over a websocket
 }
 
 // Resolver resolves the schema's fields. It is safe for concurrent use.
 type Resolver struct {
-	accounts *accounts.Service
-	channels *channels.Registry
-	chat     *chat.Service
-	usage    *usage.Ledger
-	limiter  *ratelimit.Limiter
+	accounts  *accounts.Service
+	channels  *channels.Registry
+	chat      *chat.Service
+	payments  *payments.Service
+	usage     *usage.Ledger
+	analytics *usage.Analytics
+	limiter   *ratelimit.Limiter
 }
 
 var _ generated.ResolverRoot = (*Resolver)(nil)
 
 // NewResolver makes the resolver over the domain packages.
 func NewResolver(d Deps) *Resolver {
-	return &Resolver{accounts: d.Accounts, channels: d.Channels, chat: d.Chat, usage: d.Usage, limiter: d.Limiter}
+	return &Resolver{
+		accounts: d.Accounts, channels: d.Channels, chat: d.Chat, payments: d.Payments,
+		usage: d.Usage, analytics: d.Analytics, limiter: d.Limiter,
+	}
 }
 
 // Query resolves what can be read.

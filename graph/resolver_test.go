@@ -260,8 +260,11 @@ func TestEveryRootFieldIsGuarded(t *testing.T) {
 			t.Run(field.Name, func(t *testing.T) {
 				call := strings.ToLower(root.Name) + "{" + field.Name + arguments(schema, field) + selection(schema, field.Type) + "}"
 				code := models.CodeMissingAPIKey
-				if field.Name == "node" || field.Name == "nodes" {
-					code = "" // the ids are of nothing
+				switch field.Name {
+				case "node", "nodes": // the ids are of nothing
+					code = ""
+				case "receiveStripeEvent": // its signature is the proof
+					code = ""
 				}
 				if r := post(t, srv, "", call, nil); r.code() != code || r.Status != 200 {
 					t.Errorf("nobody got %s for %s", r.Body, call)

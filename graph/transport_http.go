@@ -78,6 +78,10 @@ func (h *Handler) servePost(w http.ResponseWriter, r *http.Request) {
 
 // serveGet takes a query from the URL's parameters.
 func (h *Handler) serveGet(w http.ResponseWriter, r *http.Request) {
+	if h.cfg.Page != nil && wantsPage(r) {
+		h.cfg.Page.ServeHTTP(w, r)
+		return
+	}
 	media := negotiate(r)
 	if media == "" || media == mediaEvents { // a stream over GET would be started, and paid for, by a mere link
 		notAcceptable(w, r)
@@ -98,6 +102,7 @@ func requestFromURL(u *url.URL) (*request, error) {
 		return nil, models.Invalid("", "The URL's parameters are not properly encoded.")
 	}
 	req := &request{query: params.Get("query"), operationName: params.Get("operationName")}
+	var extensions []byte
 	for _, name := range []string{"variables", "extensions"} {
 		text := params.Get(name)
 		if text == "" || text == "null" {
@@ -108,9 +113,14 @@ func requestFromURL(u *url.URL) (*request, error) {
 		}
 		if name == "variables" {
 			req.variables = []byte(text)
+		} else {
+			extensions = []byte(text)
 		}
 	}
-	if req.query == "" {
+	if req.hash, err = documentHash(params.Get("documentId"), extensions); err != nil {
+		return nil, err
+	}
+	if req.query == "" && req.hash == "" {
 		return nil, models.Missing("query")
 	}
 	return req, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/testdb"
@@ -69,7 +70,8 @@ func newWorld(t *testing.T) *world {
 		Meter: noop.NewMeterProvider().Meter(""), Tracer: tracenoop.NewTracerProvider().Tracer(""),
 	})
 	w := &world{t: t, logs: logged, resolver: NewResolver(Deps{
-		Accounts: acc, Channels: reg, Chat: completions, Usage: ledger, Limiter: ratelimit.NewMemory(),
+		Accounts: acc, Channels: reg, Chat: completions, Payments: payments.New(db, payments.Config{}, log),
+		Usage: ledger, Analytics: usage.NewAnalytics(db, 0), Limiter: ratelimit.NewMemory(),
 	})}
 	if w.admin, err = acc.Authenticate(ctx, adminKey, peer(httptest.NewRequest("GET", "/", nil))); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,24 @@ func schedule(db *storage.DB, d Deps) []job {
 		name: "housekeeping", every: time.Minute, timeout: 5 * time.Minute,
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
+	if d.Payments != nil {
+		list = append(list, job{name: "expire-payments", every: time.Minute, timeout: 5 * time.Minute, run: func(ctx context.Context, _ time.Time) error {
+			ended, err := d.Payments.Expire(ctx)
+			if ended > 0 {
+				zerolog.Ctx(ctx).Info().Int("ended_subscriptions", ended).Msg("subscriptions ended")
+			}
+			return wrap("expire payments", err)
+		}})
+	}
+	if d.Analytics != nil {
+		list = append(list, job{
+			name: "roll-up-usage", every: 20 * time.Second, timeout: 10 * time.Minute,
+			run: func(ctx context.Context, now time.Time) error {
+				_, err := d.Analytics.RollUp(ctx, now)
+				return err
+			},
+		})
+	}
 	if d.ProbeChannels != nil {
 		list = append(list, job{name: "probe-channels", every: 5 * time.Second, timeout: 2 * time.Minute, run: d.ProbeChannels})
 	}
@@ -37,6 +55,10 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 		records, errRecords = d.Usage.Purge(ctx, now.Add(-d.UsageRetention))
 	}
 	responses, errResponses := d.Archive.Purge(ctx, now)
+	var errAnswers error
+	if d.Idempotency != nil {
+		_, errAnswers = d.Idempotency.Purge(ctx, now)
+	}
 	errLeases := purgeLeases(ctx, db, now)
 	if recovered+keys+records+responses > 0 {
 		zerolog.Ctx(ctx).Info().Int("recovered_usage_records", recovered).Int("deleted_api_keys", keys).
@@ -44,7 +66,8 @@ func housekeeping(ctx context.Context, db *storage.DB, d Deps, now time.Time) er
 	}
 	return errors.Join(
 		wrap("recover usage records", errRecover), wrap("delete dead API keys", errKeys),
-		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases))
+		wrap("delete old usage records", errRecords), wrap("delete expired responses", errResponses), wrap("delete old leases", errLeases),
+		wrap("delete answers that are kept no longer", errAnswers))
 }
 
 // purgeLeases deletes the leases of slots that are long over.

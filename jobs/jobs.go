@@ -26,6 +26,8 @@ import (
 
 	"github.com/coaidev/coai/internal/accounts"
 	"github.com/coaidev/coai/internal/archive"
+	"github.com/coaidev/coai/internal/idempotency"
+	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/internal/usage"
 	"github.com/coaidev/coai/models"
@@ -50,7 +52,12 @@ const (
 type Deps struct {
 	Accounts *accounts.Service
 	Usage    *usage.Ledger
-	Archive  *archive.Archive
+	// Analytics packs hours that are over; nil packs none.
+	Analytics *usage.Analytics
+	Archive   *archive.Archive
+	// Idempotency is where answers are kept; nil purges none.
+	Idempotency *idempotency.Store
+	Payments    *payments.Service
 	// ProbeChannels asks the channels that are due whether they answer; nil asks none.
 	ProbeChannels func(ctx context.Context, now time.Time) error
 	// UsageRetention is how long usage records are kept; 0 keeps them for ever.

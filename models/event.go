@@ -13,6 +13,8 @@ type EventType string
 // The event types.
 const (
 	EventChannelHealthChanged EventType = "channel.health_changed" // for admins alone
+	EventPaymentSucceeded     EventType = "payment.succeeded"
+	EventPaymentFailed        EventType = "payment.failed"
 )
 
 // Event is something that happened, written down in the transaction that made

@@ -30,11 +30,14 @@ const (
 var idEncoding = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant that Go cannot write as one
 
 // NewID makes an id: the prefix and 26 lower-case base32hex characters, which
-// are 48 bits of Unix milliseconds and 80 random bits, so that ids made later
-// sort later (to the millisecond).
+// are 52 bits of Unix microseconds and 76 random bits, so that ids made later sort
+// later (to the microsecond).
 func NewID(prefix string) string {
+	const timeShift = 12
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16)
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMicro())<<timeShift)
+	low := b[6] & 0xf0
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
+	b[6] = low | b[6]&0x0f
 	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
 }

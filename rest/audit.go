@@ -35,10 +35,7 @@ func (h *handler) listUsageAudit(w http.ResponseWriter, r *http.Request) error {
 			DeltaTokens: a.DeltaTokens(), DeltaPercent: a.DeltaPercent(), Cost: a.Cost(),
 		}
 	}
-	return writeJSON(w, &struct {
-		Object string `json:"object"`
-		Data   []any  `json:"data"`
-	}{"list", data})
+	return writeJSON(w, viewAll(data, nil))
 }
 
 func dateParam(q url.Values, name string) (time.Time, error) {

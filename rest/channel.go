@@ -48,14 +48,11 @@ func (h *handler) listChannelPresets(w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	views := make([]presetView, len(presets))
+	views := make([]any, len(presets))
 	for i := range presets {
 		views[i] = presetView{Object: "channel.preset", ChannelPreset: presets[i]}
 	}
-	return writeJSON(w, struct {
-		Object string       `json:"object"`
-		Data   []presetView `json:"data"`
-	}{"list", views})
+	return writeJSON(w, viewAll(views, func(i int) string { return presets[i].ID }))
 }
 
 func (h *handler) createChannel(w http.ResponseWriter, r *http.Request) error {

@@ -83,16 +83,20 @@ func (h *handler) unknown(w http.ResponseWriter, r *http.Request) {
 	if allowed := h.allowed(r); len(allowed) > 0 {
 		list := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", list)
-		WriteError(w, r, &models.Error{
-			Kind: models.KindMethodNotAllowed, Code: models.CodeMethodNotAllowed,
-			Message: "The method " + clip(r.Method, 20) + " is not allowed here. Allowed: " + list + ".",
-		})
+		WriteError(w, r, methodNotAllowed(r.Method, list))
 		return
 	}
 	WriteError(w, r, &models.Error{
 		Kind: models.KindNotFound, Code: models.CodeUnknownEndpoint,
 		Message: "Unknown request URL: " + clip(r.Method, 20) + " " + clip(r.URL.Path, 200) + ". See the API reference for the endpoints.",
 	})
+}
+
+func methodNotAllowed(method, allowed string) error {
+	return &models.Error{
+		Kind: models.KindMethodNotAllowed, Code: models.CodeMethodNotAllowed,
+		Message: "The method " + clip(method, 20) + " is not allowed here. Allowed: " + allowed + ".",
+	}
 }
 
 func (h *handler) allowed(r *http.Request) []string {

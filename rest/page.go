@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/coaidev/coai/models"
 )
@@ -119,4 +120,31 @@ func viewList[T any](ctx context.Context, p pageQuery, c *models.Connection[T], 
 		l.FirstID, l.LastID = &first, &last
 	}
 	return l, nil
+}
+
+// choiceParam reads a parameter that must be one of a few words; nil when absent.
+func choiceParam[T ~string](q url.Values, name string, choices ...T) (*T, error) {
+	got := T(q.Get(name))
+	if got == "" {
+		return nil, nil //nolint:nilnil // absent
+	}
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		if c == got {
+			return &got, nil
+		}
+		words[i] = string(c)
+	}
+	return nil, models.Invalid(name, "'%s' must be one of %s.", name, strings.Join(words, ", "))
+}
+
+// viewAll shows a list that has no pages: all of it. id gives what after and
+// before would take; nil where rows have none.
+func viewAll(data []any, id func(i int) string) *list {
+	l := &list{Object: "list", Data: data, Total: len(data), Limit: len(data)}
+	if n := len(data); n > 0 && id != nil {
+		first, last := id(0), id(n-1)
+		l.FirstID, l.LastID = &first, &last
+	}
+	return l
 }

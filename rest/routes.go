@@ -46,6 +46,7 @@ func routes() []route {
 
 		{http.MethodPost, "/v1/models/import", "Mutation.importModelPrices", (*handler).importModelPrices},
 		{http.MethodGet, "/v1/analytics/audit", "Query.usageAudit", (*handler).listUsageAudit},
+		{http.MethodGet, "/v1/analytics/usage", "Query.usage", (*handler).usage},
 
 		{http.MethodGet, "/v1/users/{id}", "Query.user", (*handler).retrieveUser},
 		{http.MethodPatch, "/v1/users/{id}/budgets", "Mutation.updateUserBudgets", (*handler).updateUserBudgets},
@@ -53,6 +54,18 @@ func routes() []route {
 		{http.MethodGet, "/v1/users/me", "Query.viewer", (*handler).retrieveViewer},
 		{http.MethodPatch, "/v1/users/me", "Mutation.updateViewer", (*handler).updateViewer},
 		{http.MethodPatch, "/v1/users/{id}", "Mutation.updateUser", (*handler).updateUser},
+
+		{http.MethodGet, "/v1/payments", "Query.payments", (*handler).listPayments},
+		{http.MethodPost, "/v1/payments", "Mutation.recordPayment", (*handler).recordPayment},
+		{http.MethodGet, "/v1/payments/{id}", "Query.payment", (*handler).retrievePayment},
+		{http.MethodPost, "/v1/payments/checkout", "Mutation.createCheckout", (*handler).createCheckout},
+		{http.MethodPost, "/v1/payments/portal", "Mutation.createPortalSession", (*handler).createPortalSession},
+		{http.MethodPost, "/v1/payments/redeem", "Mutation.redeemCode", (*handler).redeemCode},
+		{http.MethodPost, "/v1/payments/stripe/webhook", "Mutation.receiveStripeEvent", (*handler).receiveStripeEvent},
+		{http.MethodGet, "/v1/payments/subscription", "Query.billingSubscription", (*handler).retrieveSubscription},
+		{http.MethodGet, "/v1/redeem-codes", "Query.redeemCodes", (*handler).listRedeemCodes},
+		{http.MethodPost, "/v1/redeem-codes", "Mutation.createRedeemCodes", (*handler).createRedeemCodes},
+		{http.MethodDelete, "/v1/redeem-codes/{id}", "Mutation.disableRedeemCode", (*handler).disableRedeemCode},
 
 		{http.MethodPost, "/v1/responses", "Mutation.createResponse", (*handler).createResponse},
 		{http.MethodGet, "/v1/responses/{id}", "Query.response", (*handler).retrieveResponse},

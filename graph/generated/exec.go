@@ -80,6 +80,13 @@ type MutationResolver interface {
 	UpdateUserBudgets(ctx context.Context, userID string, input models.BudgetsInput) (*models.UpdateUserBudgetsPayload, error)
 	AdjustBalance(ctx context.Context, userID string, input models.AdjustBalanceInput) (*models.AdjustBalancePayload, error)
 	UpdatePlan(ctx context.Context, tier models.Tier, input models.UpdatePlanInput) (*models.UpdatePlanPayload, error)
+	CreateCheckout(ctx context.Context, input models.CreateCheckoutInput) (*models.CreateCheckoutPayload, error)
+	CreatePortalSession(ctx context.Context, input *models.CreatePortalSessionInput) (*models.CreatePortalSessionPayload, error)
+	RedeemCode(ctx context.Context, input models.RedeemCodeInput) (*models.RedeemCodePayload, error)
+	RecordPayment(ctx context.Context, input models.RecordPaymentInput) (*models.RecordPaymentPayload, error)
+	CreateRedeemCodes(ctx context.Context, input models.CreateRedeemCodesInput) (*models.CreateRedeemCodesPayload, error)
+	DisableRedeemCode(ctx context.Context, id string) (*models.DisableRedeemCodePayload, error)
+	ReceiveStripeEvent(ctx context.Context, payload string, signature string) (*models.ReceivePaymentEventPayload, error)
 }
 type QueryResolver interface {
 	Viewer(ctx context.Context) (*models.User, error)
@@ -98,6 +105,11 @@ type QueryResolver interface {
 	Plans(ctx context.Context) ([]*models.Plan, error)
 	User(ctx context.Context, id string) (*models.User, error)
 	UsageAudit(ctx context.Context, start time.Time, end time.Time, channelID *string) ([]*models.UsageAudit, error)
+	Payments(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.PaymentFilter) (*models.Connection[models.Payment], error)
+	Payment(ctx context.Context, id string) (*models.Payment, error)
+	BillingSubscription(ctx context.Context) (*models.Subscription, error)
+	RedeemCodes(ctx context.Context, first *int, after *string, last *int, before *string, order *models.OrderDirection, filter *models.RedeemCodeFilter) (*models.Connection[models.RedeemCode], error)
+	Usage(ctx context.Context, startDate *string, endDate *string, granularity *models.UsageGranularity, timezone *string, model []string, userID []string, channelID []string, apiKeyID []string, groupBy []models.UsageDimension, compare *models.UsageComparison, limit *int, page *string) (*models.UsageReport, error)
 }
 type SubscriptionResolver interface {
 	ChatCompletion(ctx context.Context, input models.ChatCompletionInput) (<-chan *models.ChatCompletionChunk, error)
@@ -151,10 +163,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("ContentPartInput", ec.unmarshalInputContentPartInput),
 			graphql.NewInputUnmarshaler("CreateApiKeyInput", ec.unmarshalInputCreateApiKeyInput),
 			graphql.NewInputUnmarshaler("CreateChannelInput", ec.unmarshalInputCreateChannelInput),
+			graphql.NewInputUnmarshaler("CreateCheckoutInput", ec.unmarshalInputCreateCheckoutInput),
 			graphql.NewInputUnmarshaler("CreateEmbeddingInput", ec.unmarshalInputCreateEmbeddingInput),
 			graphql.NewInputUnmarshaler("CreateImageInput", ec.unmarshalInputCreateImageInput),
 			graphql.NewInputUnmarshaler("CreateMessageInput", ec.unmarshalInputCreateMessageInput),
 			graphql.NewInputUnmarshaler("CreateModerationInput", ec.unmarshalInputCreateModerationInput),
+			graphql.NewInputUnmarshaler("CreatePortalSessionInput", ec.unmarshalInputCreatePortalSessionInput),
+			graphql.NewInputUnmarshaler("CreateRedeemCodesInput", ec.unmarshalInputCreateRedeemCodesInput),
 			graphql.NewInputUnmarshaler("CreateResponseInput", ec.unmarshalInputCreateResponseInput),
 			graphql.NewInputUnmarshaler("CreateSpeechInput", ec.unmarshalInputCreateSpeechInput),
 			graphql.NewInputUnmarshaler("CreateTextCompletionInput", ec.unmarshalInputCreateTextCompletionInput),
@@ -167,8 +182,12 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("InputAudioInput", ec.unmarshalInputInputAudioInput),
 			graphql.NewInputUnmarshaler("JsonSchemaInput", ec.unmarshalInputJsonSchemaInput),
 			graphql.NewInputUnmarshaler("MessageContentInput", ec.unmarshalInputMessageContentInput),
+			graphql.NewInputUnmarshaler("PaymentFilter", ec.unmarshalInputPaymentFilter),
 			graphql.NewInputUnmarshaler("PricingInput", ec.unmarshalInputPricingInput),
 			graphql.NewInputUnmarshaler("PricingTierInput", ec.unmarshalInputPricingTierInput),
+			graphql.NewInputUnmarshaler("RecordPaymentInput", ec.unmarshalInputRecordPaymentInput),
+			graphql.NewInputUnmarshaler("RedeemCodeFilter", ec.unmarshalInputRedeemCodeFilter),
+			graphql.NewInputUnmarshaler("RedeemCodeInput", ec.unmarshalInputRedeemCodeInput),
 			graphql.NewInputUnmarshaler("ResponseFormatInput", ec.unmarshalInputResponseFormatInput),
 			graphql.NewInputUnmarshaler("RotateApiKeyInput", ec.unmarshalInputRotateApiKeyInput),
 			graphql.NewInputUnmarshaler("SaveModelInput", ec.unmarshalInputSaveModelInput),
@@ -1641,6 +1660,298 @@ type CreateModerationPayload {
   userErrors: [UserError!]!
 }
 
+"By what way money came."
+enum PaymentProvider {
+  "An admin wrote it down."
+  MANUAL
+  "Stripe."
+  STRIPE
+  "A redeemed code."
+  CODE
+}
+
+"What a payment buys."
+enum PaymentKind {
+  "It raises the prepaid balance."
+  CREDIT
+  "A tier, for a while."
+  PLAN
+}
+
+"How far a payment came."
+enum PaymentStatus {
+  "The customer has not paid yet."
+  PENDING
+  "It was paid, and what it buys was given."
+  SUCCEEDED
+  "It was not paid. A subscription's may still be."
+  FAILED
+  "It was paid back wholly, and credit was taken back."
+  REFUNDED
+}
+
+"Money that came in for an account, or that was to."
+type Payment implements Node {
+  "Begins with ` + "`" + `pay_` + "`" + `."
+  id: ID!
+  "The account's id."
+  userId: ID!
+  "By what way it came."
+  provider: PaymentProvider!
+  "What it buys."
+  kind: PaymentKind!
+  "How far it came."
+  status: PaymentStatus!
+  "What was paid, or is to be."
+  amount: Money!
+  "What the balance is raised by."
+  credit: Money!
+  "What was paid back of the amount."
+  refunded: Money!
+  "The tier of a plan."
+  tier: Tier
+  "Why it failed, for people."
+  failure: String
+  "What the admin noted who wrote it down."
+  note: String!
+  "When it was begun."
+  createdAt: DateTime!
+  "When its status changed last."
+  updatedAt: DateTime!
+}
+
+"A payment in a list."
+type PaymentEdge {
+  "The payment's place in the list."
+  cursor: String!
+  "The payment."
+  node: Payment!
+}
+
+"A page of payments."
+type PaymentConnection {
+  "The page's payments with their places."
+  edges: [PaymentEdge!]!
+  "The page's payments."
+  nodes: [Payment!]!
+  "Where the page is in the list."
+  pageInfo: PageInfo!
+  "How many payments the whole list has."
+  totalCount: Int!
+}
+
+"Narrows a list of payments."
+input PaymentFilter {
+  "Those of this account. An admin's list holds all accounts' otherwise."
+  userId: ID
+  "Those with this status."
+  status: PaymentStatus
+  "Those that buy this."
+  kind: PaymentKind
+}
+
+"Whether a tier is paid for."
+enum SubscriptionStatus {
+  "It is."
+  ACTIVE
+  "A payment failed. The tier stays until ` + "`" + `graceUntil` + "`" + `."
+  PAST_DUE
+  "It has ended, and the tier with it."
+  CANCELED
+}
+
+"Why an account has a tier above free, and until when."
+type BillingSubscription {
+  "By what way it is paid."
+  provider: PaymentProvider!
+  "The tier."
+  tier: Tier!
+  "Whether it is paid for."
+  status: SubscriptionStatus!
+  "When it is paid for anew, or ends; null for never."
+  periodEnd: DateTime
+  "When a tier that is not paid for ends."
+  graceUntil: DateTime
+}
+
+"Asks for a page to pay on: for credit of an amount, or for a subscription to a tier."
+input CreateCheckoutInput {
+  "Credit to buy, in US dollars: whole cents between 1 and 100,000. Give this or ` + "`" + `tier` + "`" + `."
+  amount: Decimal
+  "The tier to subscribe to. Give this or ` + "`" + `amount` + "`" + `."
+  tier: Tier
+  "Where the customer goes after paying. Required unless the server has a default."
+  successUrl: String
+  "Where the customer goes who does not pay. Required unless the server has a default."
+  cancelUrl: String
+}
+
+"Answers ` + "`" + `createCheckout` + "`" + `."
+type CreateCheckoutPayload {
+  "The payment, which is pending."
+  payment: Payment
+  "The page to pay on."
+  url: String
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Asks for the page on which a customer manages cards, invoices and the subscription."
+input CreatePortalSessionInput {
+  "Where the customer goes afterwards. Required unless the server has a default."
+  returnUrl: String
+}
+
+"Answers ` + "`" + `createPortalSession` + "`" + `."
+type CreatePortalSessionPayload {
+  "The page."
+  url: String
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Writes down money that an admin has received."
+input RecordPaymentInput {
+  "The account that it is for."
+  userId: ID!
+  "What was received, in US dollars; may be nothing."
+  amount: Decimal!
+  "What the balance is raised by. Default: the amount, when there is no tier."
+  credit: Decimal
+  "The tier that was bought."
+  tier: Tier
+  "When the tier ends. Default: never."
+  expiresAt: DateTime
+  "Such as an invoice's number. A second payment with it is a conflict."
+  reference: String
+  "For other admins and the account's owner; at most 500 characters."
+  note: String
+}
+
+"Answers ` + "`" + `recordPayment` + "`" + `."
+type RecordPaymentPayload {
+  "The payment."
+  payment: Payment
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Answers ` + "`" + `receiveStripeEvent` + "`" + `."
+type ReceivePaymentEventPayload {
+  "Always true: the event was taken, now or before."
+  received: Boolean!
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Gives credit, or a tier for some days, to who redeems it."
+type RedeemCode {
+  "Begins with ` + "`" + `rc_` + "`" + `."
+  id: ID!
+  "The code's last four characters, behind stars."
+  display: String!
+  "What all codes share that were made at once."
+  batch: String!
+  "The credit that it gives."
+  credit: Money!
+  "The tier that it gives."
+  tier: Tier
+  "For how many days it gives the tier."
+  tierDays: Int!
+  "How many users have redeemed it."
+  uses: Int!
+  "How many may."
+  maxUses: Int!
+  "What the admin noted who made it."
+  note: String!
+  "When it ends; null for never."
+  expiresAt: DateTime
+  "When an admin ended it."
+  disabledAt: DateTime
+  "When it was made."
+  createdAt: DateTime!
+}
+
+"A code in a list."
+type RedeemCodeEdge {
+  "The code's place in the list."
+  cursor: String!
+  "The code."
+  node: RedeemCode!
+}
+
+"A page of codes."
+type RedeemCodeConnection {
+  "The page's codes with their places."
+  edges: [RedeemCodeEdge!]!
+  "The page's codes."
+  nodes: [RedeemCode!]!
+  "Where the page is in the list."
+  pageInfo: PageInfo!
+  "How many codes the whole list has."
+  totalCount: Int!
+}
+
+"Narrows a list of codes."
+input RedeemCodeFilter {
+  "Those of this batch."
+  batch: String
+  "Whether somebody can still redeem them."
+  usable: Boolean
+}
+
+"Makes codes that are worth the same."
+input CreateRedeemCodesInput {
+  "How many, at most 1,000. Default: 1."
+  count: Int
+  "The credit that each gives, in US dollars."
+  credit: Decimal
+  "The tier that each gives. Goes with ` + "`" + `tierDays` + "`" + `."
+  tier: Tier
+  "For how many days."
+  tierDays: Int
+  "How many users may redeem each. Default: 1."
+  maxUses: Int
+  "When they end. Default: never."
+  expiresAt: DateTime
+  "For other admins; at most 500 characters."
+  note: String
+}
+
+"Answers ` + "`" + `createRedeemCodes` + "`" + `."
+type CreateRedeemCodesPayload {
+  "What the codes share."
+  batch: String
+  "The codes, in clear. They are not shown again."
+  codes: [String!]
+  "The codes' objects, in the same order."
+  redeemCodes: [RedeemCode!]
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Answers ` + "`" + `disableRedeemCode` + "`" + `."
+type DisableRedeemCodePayload {
+  "The code."
+  redeemCode: RedeemCode
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
+"Redeems a code."
+input RedeemCodeInput {
+  "The code. Case, spaces and hyphens make no difference."
+  code: String!
+}
+
+"Answers ` + "`" + `redeemCode` + "`" + `."
+type RedeemCodePayload {
+  "What the code gave, as a payment of nothing."
+  payment: Payment
+  "What a person can mend."
+  userErrors: [UserError!]!
+}
+
 "What can be read."
 type Query {
   "The account whose key signs the request. Scope: ` + "`" + `PROFILE` + "`" + `."
@@ -1730,6 +2041,204 @@ type Query {
     "Only this channel."
     channelId: ID
   ): [UsageAudit!]
+  "The viewer's payments; an admin sees those of all accounts. Scope: ` + "`" + `PROFILE` + "`" + `."
+  payments(
+    "How many to give, at most 100. Default: 20."
+    first: Int
+    "Those behind this place."
+    after: String
+    "How many to give from the end of the list."
+    last: Int
+    "Those before this place."
+    before: String
+    "By time of creation. Default: the newest first."
+    order: OrderDirection
+    "Which to give."
+    filter: PaymentFilter
+  ): PaymentConnection
+  "One of the viewer's payments, or any for an admin. Scope: ` + "`" + `PROFILE` + "`" + `."
+  payment("The payment's id." id: ID!): Payment
+  "Why the viewer's account has a tier above free; null when it has none, or was given it by an admin. Scope: ` + "`" + `PROFILE` + "`" + `."
+  billingSubscription: BillingSubscription
+  "Redeem codes. Scope: ` + "`" + `ADMIN` + "`" + `."
+  redeemCodes(
+    "How many to give, at most 100. Default: 20."
+    first: Int
+    "Those behind this place."
+    after: String
+    "How many to give from the end of the list."
+    last: Int
+    "Those before this place."
+    before: String
+    "By time of creation. Default: the newest first."
+    order: OrderDirection
+    "Which to give."
+    filter: RedeemCodeFilter
+  ): RedeemCodeConnection
+  """
+  What was used, in buckets of time: attempts at upstreams, tokens, cost and times.
+  Who is no admin sees their own. Scope: ` + "`" + `ANALYTICS_READ` + "`" + `.
+  """
+  usage(
+    "The first moment of the range: a time of ISO 8601, or a date, which is midnight in ` + "`" + `timezone` + "`" + `. Default: 7 days (of hours), 30 days, 12 weeks or 12 months before the end."
+    startDate: String
+    "The end of the range, itself outside: as ` + "`" + `startDate` + "`" + `. Default: the end of the bucket of now."
+    endDate: String
+    "The width of a bucket; default ` + "`" + `DAY` + "`" + `."
+    granularity: UsageGranularity
+    "The IANA name of the time zone in which buckets begin; default ` + "`" + `UTC` + "`" + `."
+    timezone: String
+    "Only these models."
+    model: [String!]
+    "Only these users. Who is no admin can name only themselves."
+    userId: [ID!]
+    "Only these channels. For admins."
+    channelId: [ID!]
+    "Only these API keys."
+    apiKeyId: [ID!]
+    "What results are told apart by; by default a bucket has one result. ` + "`" + `CHANNEL` + "`" + ` is for admins."
+    groupBy: [UsageDimension!]
+    "What to set the range beside."
+    compare: UsageComparison
+    "How many buckets on a page, 1 to 1000; default 1000."
+    limit: Int
+    "The ` + "`" + `nextPage` + "`" + ` of the page before."
+    page: String
+  ): UsageReport
+}
+
+"The width of a bucket of usage."
+enum UsageGranularity {
+  "An hour of the clock on the wall."
+  HOUR
+  "A day; where clocks change, of 23 or 25 hours."
+  DAY
+  "A week of ISO 8601, from Monday."
+  WEEK
+  "A calendar month."
+  MONTH
+}
+
+"What usage can be broken down by."
+enum UsageDimension {
+  "The model, aliases resolved."
+  MODEL
+  "The user."
+  USER
+  "The channel that was asked."
+  CHANNEL
+  "The API key."
+  API_KEY
+}
+
+"What a range of usage is set beside."
+enum UsageComparison {
+  "The range of as many buckets right before."
+  PREVIOUS_PERIOD
+}
+
+"Usage over a range of time."
+type UsageReport {
+  "Where the range begins."
+  start: DateTime!
+  "Where it ends; itself outside."
+  end: DateTime!
+  "The time zone in which buckets begin."
+  timezone: String!
+  "The width of a bucket."
+  granularity: UsageGranularity!
+  "What results are told apart by."
+  groupBy: [UsageDimension!]!
+  "The buckets of this page, in the order of time; empty ones are there too. The first and the last are cut to the range."
+  buckets: [UsageBucket!]!
+  "The whole range, on all pages."
+  totals: UsageResult!
+  "The whole range by group, the costliest first; empty when nothing is grouped."
+  groups: [UsageResult!]!
+  "The period before; null unless it was asked for."
+  previous: UsagePeriod
+  "How many buckets a page has at most."
+  limit: Int!
+  "Whether buckets follow."
+  hasMore: Boolean!
+  "What ` + "`" + `page` + "`" + ` takes to go on; null on the last page."
+  nextPage: String
+}
+
+"The range that another is compared with."
+type UsagePeriod {
+  "Where it begins."
+  start: DateTime!
+  "Where it ends; itself outside."
+  end: DateTime!
+  "The whole of it."
+  totals: UsageResult!
+  "The whole of it by group, the costliest first; empty when nothing is grouped."
+  groups: [UsageResult!]!
+}
+
+"Usage between two moments."
+type UsageBucket {
+  "Its first moment."
+  start: DateTime!
+  "Its end; itself outside."
+  end: DateTime!
+  "One for each group that was used, the costliest first; empty when nothing was."
+  results: [UsageResult!]!
+  "The bucket in the same place of the period before; null unless it was asked for."
+  previous: UsageBucket
+}
+
+"A sum over attempts at upstreams. What it is not told apart by is null."
+type UsageResult {
+  "The model."
+  model: String
+  "The user."
+  userId: ID
+  "The channel."
+  channelId: ID
+  "The API key."
+  apiKeyId: ID
+  "How many attempts there were."
+  numModelRequests: Int64!
+  "How many of them failed, or were left by their client."
+  numErrors: Int64!
+  "Tokens of prompts, cached ones included."
+  inputTokens: Int64!
+  "Tokens of answers, reasoning included."
+  outputTokens: Int64!
+  "Prompt tokens that upstreams read from their caches."
+  inputCachedTokens: Int64!
+  "Completion tokens spent on thinking."
+  reasoningTokens: Int64!
+  "Those of prompts and answers together."
+  totalTokens: Int64!
+  "What they cost."
+  cost: Money!
+  "How long they took, in milliseconds."
+  latencyMs: UsageLatency!
+  "How long their first output took, in milliseconds."
+  ttftMs: UsageTtft!
+}
+
+"How long attempts took, in milliseconds; null without any. Percentiles are within 1 %."
+type UsageLatency {
+  "The mean."
+  avg: Float
+  "The median."
+  p50: Float
+  "95 of 100 took at most this."
+  p95: Float
+  "99 of 100 took at most this."
+  p99: Float
+}
+
+"How long the first output took, in milliseconds, of attempts that had some; null without any. Percentiles are within 1 %."
+type UsageTtft {
+  "The median."
+  p50: Float
+  "95 of 100 took at most this."
+  p95: Float
 }
 
 "What upstreams reported for one channel, model and day beside our own count."
@@ -1824,6 +2333,20 @@ type Mutation {
   adjustBalance("The account's id." userId: ID!, "The change." input: AdjustBalanceInput!): AdjustBalancePayload
   "Changes a tier's limits. Scope: ` + "`" + `ADMIN` + "`" + `."
   updatePlan("The tier." tier: Tier!, "What to change." input: UpdatePlanInput!): UpdatePlanPayload
+  "Opens a page on which the viewer pays for credit or subscribes to a tier. What was bought is given when the payment has succeeded. Scope: ` + "`" + `PROFILE` + "`" + `."
+  createCheckout("What to buy." input: CreateCheckoutInput!): CreateCheckoutPayload
+  "Opens the page on which the viewer manages cards, invoices and the subscription. Scope: ` + "`" + `PROFILE` + "`" + `."
+  createPortalSession("Where to go afterwards." input: CreatePortalSessionInput): CreatePortalSessionPayload
+  "Gives the viewer what a code is worth, once. Scope: ` + "`" + `PROFILE` + "`" + `."
+  redeemCode("The code." input: RedeemCodeInput!): RedeemCodePayload
+  "Writes down money that was received by other ways, and gives the account what it bought. Scope: ` + "`" + `ADMIN` + "`" + `."
+  recordPayment("The payment." input: RecordPaymentInput!): RecordPaymentPayload
+  "Makes redeem codes. Scope: ` + "`" + `ADMIN` + "`" + `."
+  createRedeemCodes("The codes." input: CreateRedeemCodesInput!): CreateRedeemCodesPayload
+  "Ends a redeem code for all who have not redeemed it yet. Scope: ` + "`" + `ADMIN` + "`" + `."
+  disableRedeemCode("The code's id." id: ID!): DisableRedeemCodePayload
+  "Takes an event that Stripe has signed. It needs no viewer: the signature is the proof."
+  receiveStripeEvent("The body that Stripe sent, unchanged." payload: String!, "Its header Stripe-Signature." signature: String!): ReceivePaymentEventPayload
 }
 
 "What can be followed, over graphql-transport-ws or server-sent events."
@@ -2629,6 +3152,22 @@ func (ec *executionContext) childFields_BalanceEntry(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type BalanceEntry", field.Name)
 }
 
+func (ec *executionContext) childFields_BillingSubscription(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "provider":
+		return ec.fieldContext_BillingSubscription_provider(ctx, field)
+	case "tier":
+		return ec.fieldContext_BillingSubscription_tier(ctx, field)
+	case "status":
+		return ec.fieldContext_BillingSubscription_status(ctx, field)
+	case "periodEnd":
+		return ec.fieldContext_BillingSubscription_periodEnd(ctx, field)
+	case "graceUntil":
+		return ec.fieldContext_BillingSubscription_graceUntil(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BillingSubscription", field.Name)
+}
+
 func (ec *executionContext) childFields_Budget(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "period":
@@ -2955,6 +3494,18 @@ func (ec *executionContext) childFields_CreateChatCompletionPayload(ctx context.
 	return nil, fmt.Errorf("no field named %q was found under type CreateChatCompletionPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateCheckoutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "payment":
+		return ec.fieldContext_CreateCheckoutPayload_payment(ctx, field)
+	case "url":
+		return ec.fieldContext_CreateCheckoutPayload_url(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateCheckoutPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateCheckoutPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateEmbeddingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "embeddings":
@@ -2993,6 +3544,30 @@ func (ec *executionContext) childFields_CreateModerationPayload(ctx context.Cont
 		return ec.fieldContext_CreateModerationPayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateModerationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreatePortalSessionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "url":
+		return ec.fieldContext_CreatePortalSessionPayload_url(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreatePortalSessionPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreatePortalSessionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateRedeemCodesPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "batch":
+		return ec.fieldContext_CreateRedeemCodesPayload_batch(ctx, field)
+	case "codes":
+		return ec.fieldContext_CreateRedeemCodesPayload_codes(ctx, field)
+	case "redeemCodes":
+		return ec.fieldContext_CreateRedeemCodesPayload_redeemCodes(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_CreateRedeemCodesPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateRedeemCodesPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateResponsePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3073,6 +3648,16 @@ func (ec *executionContext) childFields_DeleteResponsePayload(ctx context.Contex
 		return ec.fieldContext_DeleteResponsePayload_userErrors(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeleteResponsePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DisableRedeemCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "redeemCode":
+		return ec.fieldContext_DisableRedeemCodePayload_redeemCode(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_DisableRedeemCodePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DisableRedeemCodePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Embedding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3263,6 +3848,62 @@ func (ec *executionContext) childFields_PageInfo(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type PageInfo", field.Name)
 }
 
+func (ec *executionContext) childFields_Payment(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Payment_id(ctx, field)
+	case "userId":
+		return ec.fieldContext_Payment_userId(ctx, field)
+	case "provider":
+		return ec.fieldContext_Payment_provider(ctx, field)
+	case "kind":
+		return ec.fieldContext_Payment_kind(ctx, field)
+	case "status":
+		return ec.fieldContext_Payment_status(ctx, field)
+	case "amount":
+		return ec.fieldContext_Payment_amount(ctx, field)
+	case "credit":
+		return ec.fieldContext_Payment_credit(ctx, field)
+	case "refunded":
+		return ec.fieldContext_Payment_refunded(ctx, field)
+	case "tier":
+		return ec.fieldContext_Payment_tier(ctx, field)
+	case "failure":
+		return ec.fieldContext_Payment_failure(ctx, field)
+	case "note":
+		return ec.fieldContext_Payment_note(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Payment_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Payment_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Payment", field.Name)
+}
+
+func (ec *executionContext) childFields_PaymentConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_PaymentConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_PaymentConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_PaymentConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_PaymentConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PaymentConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_PaymentEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_PaymentEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_PaymentEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PaymentEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Plan(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3325,6 +3966,90 @@ func (ec *executionContext) childFields_PricingTier(ctx context.Context, field g
 		return ec.fieldContext_PricingTier_cacheWrite(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PricingTier", field.Name)
+}
+
+func (ec *executionContext) childFields_ReceivePaymentEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "received":
+		return ec.fieldContext_ReceivePaymentEventPayload_received(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_ReceivePaymentEventPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReceivePaymentEventPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RecordPaymentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "payment":
+		return ec.fieldContext_RecordPaymentPayload_payment(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RecordPaymentPayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordPaymentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RedeemCode(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RedeemCode_id(ctx, field)
+	case "display":
+		return ec.fieldContext_RedeemCode_display(ctx, field)
+	case "batch":
+		return ec.fieldContext_RedeemCode_batch(ctx, field)
+	case "credit":
+		return ec.fieldContext_RedeemCode_credit(ctx, field)
+	case "tier":
+		return ec.fieldContext_RedeemCode_tier(ctx, field)
+	case "tierDays":
+		return ec.fieldContext_RedeemCode_tierDays(ctx, field)
+	case "uses":
+		return ec.fieldContext_RedeemCode_uses(ctx, field)
+	case "maxUses":
+		return ec.fieldContext_RedeemCode_maxUses(ctx, field)
+	case "note":
+		return ec.fieldContext_RedeemCode_note(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_RedeemCode_expiresAt(ctx, field)
+	case "disabledAt":
+		return ec.fieldContext_RedeemCode_disabledAt(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_RedeemCode_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RedeemCode", field.Name)
+}
+
+func (ec *executionContext) childFields_RedeemCodeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RedeemCodeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RedeemCodeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RedeemCodeConnection_pageInfo(ctx, field)
+	case "totalCount":
+		return ec.fieldContext_RedeemCodeConnection_totalCount(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RedeemCodeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RedeemCodeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RedeemCodeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RedeemCodeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RedeemCodeEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_RedeemCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "payment":
+		return ec.fieldContext_RedeemCodePayload_payment(ctx, field)
+	case "userErrors":
+		return ec.fieldContext_RedeemCodePayload_userErrors(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RedeemCodePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ResetChannelHealthPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3723,6 +4448,112 @@ func (ec *executionContext) childFields_UsageAudit(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type UsageAudit", field.Name)
 }
 
+func (ec *executionContext) childFields_UsageBucket(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsageBucket_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsageBucket_end(ctx, field)
+	case "results":
+		return ec.fieldContext_UsageBucket_results(ctx, field)
+	case "previous":
+		return ec.fieldContext_UsageBucket_previous(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageBucket", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageLatency(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "avg":
+		return ec.fieldContext_UsageLatency_avg(ctx, field)
+	case "p50":
+		return ec.fieldContext_UsageLatency_p50(ctx, field)
+	case "p95":
+		return ec.fieldContext_UsageLatency_p95(ctx, field)
+	case "p99":
+		return ec.fieldContext_UsageLatency_p99(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageLatency", field.Name)
+}
+
+func (ec *executionContext) childFields_UsagePeriod(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsagePeriod_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsagePeriod_end(ctx, field)
+	case "totals":
+		return ec.fieldContext_UsagePeriod_totals(ctx, field)
+	case "groups":
+		return ec.fieldContext_UsagePeriod_groups(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsagePeriod", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "start":
+		return ec.fieldContext_UsageReport_start(ctx, field)
+	case "end":
+		return ec.fieldContext_UsageReport_end(ctx, field)
+	case "timezone":
+		return ec.fieldContext_UsageReport_timezone(ctx, field)
+	case "granularity":
+		return ec.fieldContext_UsageReport_granularity(ctx, field)
+	case "groupBy":
+		return ec.fieldContext_UsageReport_groupBy(ctx, field)
+	case "buckets":
+		return ec.fieldContext_UsageReport_buckets(ctx, field)
+	case "totals":
+		return ec.fieldContext_UsageReport_totals(ctx, field)
+	case "groups":
+		return ec.fieldContext_UsageReport_groups(ctx, field)
+	case "previous":
+		return ec.fieldContext_UsageReport_previous(ctx, field)
+	case "limit":
+		return ec.fieldContext_UsageReport_limit(ctx, field)
+	case "hasMore":
+		return ec.fieldContext_UsageReport_hasMore(ctx, field)
+	case "nextPage":
+		return ec.fieldContext_UsageReport_nextPage(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageReport", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageResult(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "model":
+		return ec.fieldContext_UsageResult_model(ctx, field)
+	case "userId":
+		return ec.fieldContext_UsageResult_userId(ctx, field)
+	case "channelId":
+		return ec.fieldContext_UsageResult_channelId(ctx, field)
+	case "apiKeyId":
+		return ec.fieldContext_UsageResult_apiKeyId(ctx, field)
+	case "numModelRequests":
+		return ec.fieldContext_UsageResult_numModelRequests(ctx, field)
+	case "numErrors":
+		return ec.fieldContext_UsageResult_numErrors(ctx, field)
+	case "inputTokens":
+		return ec.fieldContext_UsageResult_inputTokens(ctx, field)
+	case "outputTokens":
+		return ec.fieldContext_UsageResult_outputTokens(ctx, field)
+	case "inputCachedTokens":
+		return ec.fieldContext_UsageResult_inputCachedTokens(ctx, field)
+	case "reasoningTokens":
+		return ec.fieldContext_UsageResult_reasoningTokens(ctx, field)
+	case "totalTokens":
+		return ec.fieldContext_UsageResult_totalTokens(ctx, field)
+	case "cost":
+		return ec.fieldContext_UsageResult_cost(ctx, field)
+	case "latencyMs":
+		return ec.fieldContext_UsageResult_latencyMs(ctx, field)
+	case "ttftMs":
+		return ec.fieldContext_UsageResult_ttftMs(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageResult", field.Name)
+}
+
 func (ec *executionContext) childFields_UsageSummary(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "requestsToday":
@@ -3733,6 +4564,16 @@ func (ec *executionContext) childFields_UsageSummary(ctx context.Context, field 
 		return ec.fieldContext_UsageSummary_costThisMonth(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UsageSummary", field.Name)
+}
+
+func (ec *executionContext) childFields_UsageTtft(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "p50":
+		return ec.fieldContext_UsageTtft_p50(ctx, field)
+	case "p95":
+		return ec.fieldContext_UsageTtft_p95(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UsageTtft", field.Name)
 }
 
 func (ec *executionContext) childFields_User(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3991,6 +4832,20 @@ func (ec *executionContext) field_Mutation_createChatCompletion_args(ctx context
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_createCheckout_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateCheckoutInput, error) {
+			return ec.unmarshalNCreateCheckoutInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_createEmbedding_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -4039,6 +4894,34 @@ func (ec *executionContext) field_Mutation_createModeration_args(ctx context.Con
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.CreateModerationInput, error) {
 			return ec.unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createPortalSession_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (*models.CreatePortalSessionInput, error) {
+			return ec.unmarshalOCreatePortalSessionInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreatePortalSessionInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_createRedeemCodes_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.CreateRedeemCodesInput, error) {
+			return ec.unmarshalNCreateRedeemCodesInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateRedeemCodesInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4159,12 +5042,76 @@ func (ec *executionContext) field_Mutation_deleteResponse_args(ctx context.Conte
 	return args, nil
 }
 
+func (ec *executionContext) field_Mutation_disableRedeemCode_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
 func (ec *executionContext) field_Mutation_importModelPrices_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (models.ImportModelPricesInput, error) {
 			return ec.unmarshalNImportModelPricesInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐImportModelPricesInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_receiveStripeEvent_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "payload",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["payload"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "signature",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["signature"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_recordPayment_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.RecordPaymentInput, error) {
+			return ec.unmarshalNRecordPaymentInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRecordPaymentInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_redeemCode_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (models.RedeemCodeInput, error) {
+			return ec.unmarshalNRedeemCodeInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4621,6 +5568,128 @@ func (ec *executionContext) field_Query_nodes_args(ctx context.Context, rawArgs 
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_payment_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "id",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["id"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_payments_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*models.PaymentFilter, error) {
+			return ec.unmarshalOPaymentFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg5
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_redeemCodes_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "first",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["first"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "after",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["after"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "last",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["last"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "before",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["before"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "order",
+		func(ctx context.Context, v any) (*models.OrderDirection, error) {
+			return ec.unmarshalOOrderDirection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOrderDirection(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["order"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "filter",
+		func(ctx context.Context, v any) (*models.RedeemCodeFilter, error) {
+			return ec.unmarshalORedeemCodeFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeFilter(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["filter"] = arg5
+	return args, nil
+}
+
 func (ec *executionContext) field_Query_responseInputItems_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -4716,6 +5785,108 @@ func (ec *executionContext) field_Query_usageAudit_args(ctx context.Context, raw
 		return nil, err
 	}
 	args["channelId"] = arg2
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_usage_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "startDate",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["startDate"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "endDate",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["endDate"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "granularity",
+		func(ctx context.Context, v any) (*models.UsageGranularity, error) {
+			return ec.unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["granularity"] = arg2
+	arg3, err := graphql.ProcessArgField(ctx, rawArgs, "timezone",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["timezone"] = arg3
+	arg4, err := graphql.ProcessArgField(ctx, rawArgs, "model",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOString2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["model"] = arg4
+	arg5, err := graphql.ProcessArgField(ctx, rawArgs, "userId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["userId"] = arg5
+	arg6, err := graphql.ProcessArgField(ctx, rawArgs, "channelId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["channelId"] = arg6
+	arg7, err := graphql.ProcessArgField(ctx, rawArgs, "apiKeyId",
+		func(ctx context.Context, v any) ([]string, error) {
+			return ec.unmarshalOID2ᚕstringᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["apiKeyId"] = arg7
+	arg8, err := graphql.ProcessArgField(ctx, rawArgs, "groupBy",
+		func(ctx context.Context, v any) ([]models.UsageDimension, error) {
+			return ec.unmarshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["groupBy"] = arg8
+	arg9, err := graphql.ProcessArgField(ctx, rawArgs, "compare",
+		func(ctx context.Context, v any) (*models.UsageComparison, error) {
+			return ec.unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["compare"] = arg9
+	arg10, err := graphql.ProcessArgField(ctx, rawArgs, "limit",
+		func(ctx context.Context, v any) (*int, error) {
+			return ec.unmarshalOInt2ᚖint(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["limit"] = arg10
+	arg11, err := graphql.ProcessArgField(ctx, rawArgs, "page",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOString2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["page"] = arg11
 	return args, nil
 }
 
@@ -5811,6 +6982,121 @@ func (ec *executionContext) _BalanceEntry_createdAt(ctx context.Context, field g
 }
 func (ec *executionContext) fieldContext_BalanceEntry_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("BalanceEntry", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _BillingSubscription_provider(ctx context.Context, field graphql.CollectedField, obj *models.Subscription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BillingSubscription_provider(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Provider, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PaymentProvider) graphql.Marshaler {
+			return ec.marshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BillingSubscription_provider(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BillingSubscription", field, false, false, "PaymentProvider")
+}
+
+func (ec *executionContext) _BillingSubscription_tier(ctx context.Context, field graphql.CollectedField, obj *models.Subscription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BillingSubscription_tier(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tier, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Tier) graphql.Marshaler {
+			return ec.marshalNTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BillingSubscription_tier(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BillingSubscription", field, false, false, "Tier")
+}
+
+func (ec *executionContext) _BillingSubscription_status(ctx context.Context, field graphql.CollectedField, obj *models.Subscription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BillingSubscription_status(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Status, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.SubscriptionStatus) graphql.Marshaler {
+			return ec.marshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_BillingSubscription_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BillingSubscription", field, false, false, "SubscriptionStatus")
+}
+
+func (ec *executionContext) _BillingSubscription_periodEnd(ctx context.Context, field graphql.CollectedField, obj *models.Subscription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BillingSubscription_periodEnd(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PeriodEnd, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_BillingSubscription_periodEnd(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BillingSubscription", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _BillingSubscription_graceUntil(ctx context.Context, field graphql.CollectedField, obj *models.Subscription) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_BillingSubscription_graceUntil(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.GraceUntil, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_BillingSubscription_graceUntil(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("BillingSubscription", field, false, false, "DateTime")
 }
 
 func (ec *executionContext) _Budget_period(ctx context.Context, field graphql.CollectedField, obj *models.Budget) (ret graphql.Marshaler) {
@@ -8521,6 +9807,93 @@ func (ec *executionContext) fieldContext_CreateChatCompletionPayload_userErrors(
 	return fc, nil
 }
 
+func (ec *executionContext) _CreateCheckoutPayload_payment(ctx context.Context, field graphql.CollectedField, obj *models.CreateCheckoutPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateCheckoutPayload_payment(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Payment, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+			return ec.marshalOPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateCheckoutPayload_payment(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateCheckoutPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateCheckoutPayload_url(ctx context.Context, field graphql.CollectedField, obj *models.CreateCheckoutPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateCheckoutPayload_url(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateCheckoutPayload_url(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreateCheckoutPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _CreateCheckoutPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateCheckoutPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateCheckoutPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateCheckoutPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateCheckoutPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _CreateEmbeddingPayload_embeddings(ctx context.Context, field graphql.CollectedField, obj *models.CreateEmbeddingPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8767,6 +10140,171 @@ func (ec *executionContext) _CreateModerationPayload_userErrors(ctx context.Cont
 func (ec *executionContext) fieldContext_CreateModerationPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "CreateModerationPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreatePortalSessionPayload_url(ctx context.Context, field graphql.CollectedField, obj *models.CreatePortalSessionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreatePortalSessionPayload_url(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.URL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreatePortalSessionPayload_url(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreatePortalSessionPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _CreatePortalSessionPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreatePortalSessionPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreatePortalSessionPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreatePortalSessionPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreatePortalSessionPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateRedeemCodesPayload_batch(ctx context.Context, field graphql.CollectedField, obj *models.CreateRedeemCodesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateRedeemCodesPayload_batch(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Batch, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateRedeemCodesPayload_batch(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreateRedeemCodesPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _CreateRedeemCodesPayload_codes(ctx context.Context, field graphql.CollectedField, obj *models.CreateRedeemCodesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateRedeemCodesPayload_codes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Codes, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalOString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateRedeemCodesPayload_codes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("CreateRedeemCodesPayload", field, false, false, "String")
+}
+
+func (ec *executionContext) _CreateRedeemCodesPayload_redeemCodes(ctx context.Context, field graphql.CollectedField, obj *models.CreateRedeemCodesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateRedeemCodesPayload_redeemCodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RedeemCodes, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.RedeemCode) graphql.Marshaler {
+			return ec.marshalORedeemCode2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeᚄ(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_CreateRedeemCodesPayload_redeemCodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateRedeemCodesPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCode(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _CreateRedeemCodesPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.CreateRedeemCodesPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CreateRedeemCodesPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CreateRedeemCodesPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CreateRedeemCodesPayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -9243,6 +10781,70 @@ func (ec *executionContext) _DeleteResponsePayload_userErrors(ctx context.Contex
 func (ec *executionContext) fieldContext_DeleteResponsePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "DeleteResponsePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DisableRedeemCodePayload_redeemCode(ctx context.Context, field graphql.CollectedField, obj *models.DisableRedeemCodePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DisableRedeemCodePayload_redeemCode(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RedeemCode, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RedeemCode) graphql.Marshaler {
+			return ec.marshalORedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_DisableRedeemCodePayload_redeemCode(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DisableRedeemCodePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCode(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _DisableRedeemCodePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.DisableRedeemCodePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_DisableRedeemCodePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_DisableRedeemCodePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "DisableRedeemCodePayload",
 		Field:      field,
 		IsMethod:   false,
 		IsResolver: false,
@@ -11759,6 +13361,314 @@ func (ec *executionContext) fieldContext_Mutation_updatePlan(ctx context.Context
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_createCheckout(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createCheckout(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateCheckout(ctx, fc.Args["input"].(models.CreateCheckoutInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateCheckoutPayload) graphql.Marshaler {
+			return ec.marshalOCreateCheckoutPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createCheckout(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateCheckoutPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createCheckout_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createPortalSession(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createPortalSession(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreatePortalSession(ctx, fc.Args["input"].(*models.CreatePortalSessionInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreatePortalSessionPayload) graphql.Marshaler {
+			return ec.marshalOCreatePortalSessionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreatePortalSessionPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createPortalSession(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreatePortalSessionPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createPortalSession_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_redeemCode(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_redeemCode(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().RedeemCode(ctx, fc.Args["input"].(models.RedeemCodeInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RedeemCodePayload) graphql.Marshaler {
+			return ec.marshalORedeemCodePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_redeemCode(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCodePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_redeemCode_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_recordPayment(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_recordPayment(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().RecordPayment(ctx, fc.Args["input"].(models.RecordPaymentInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RecordPaymentPayload) graphql.Marshaler {
+			return ec.marshalORecordPaymentPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRecordPaymentPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_recordPayment(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RecordPaymentPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_recordPayment_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_createRedeemCodes(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_createRedeemCodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().CreateRedeemCodes(ctx, fc.Args["input"].(models.CreateRedeemCodesInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.CreateRedeemCodesPayload) graphql.Marshaler {
+			return ec.marshalOCreateRedeemCodesPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateRedeemCodesPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_createRedeemCodes(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_CreateRedeemCodesPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_createRedeemCodes_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_disableRedeemCode(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_disableRedeemCode(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().DisableRedeemCode(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.DisableRedeemCodePayload) graphql.Marshaler {
+			return ec.marshalODisableRedeemCodePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDisableRedeemCodePayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_disableRedeemCode(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_DisableRedeemCodePayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_disableRedeemCode_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_receiveStripeEvent(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_receiveStripeEvent(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReceiveStripeEvent(ctx, fc.Args["payload"].(string), fc.Args["signature"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.ReceivePaymentEventPayload) graphql.Marshaler {
+			return ec.marshalOReceivePaymentEventPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReceivePaymentEventPayload(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_receiveStripeEvent(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReceivePaymentEventPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_receiveStripeEvent_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _PageInfo_hasNextPage(ctx context.Context, field graphql.CollectedField, obj *models.PageInfo) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -11849,6 +13759,506 @@ func (ec *executionContext) _PageInfo_endCursor(ctx context.Context, field graph
 }
 func (ec *executionContext) fieldContext_PageInfo_endCursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("PageInfo", field, false, false, "String")
+}
+
+func (ec *executionContext) _Payment_id(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Payment_userId(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_userId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_userId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "ID")
+}
+
+func (ec *executionContext) _Payment_provider(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_provider(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Provider, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PaymentProvider) graphql.Marshaler {
+			return ec.marshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_provider(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "PaymentProvider")
+}
+
+func (ec *executionContext) _Payment_kind(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_kind(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Kind, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PaymentKind) graphql.Marshaler {
+			return ec.marshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_kind(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "PaymentKind")
+}
+
+func (ec *executionContext) _Payment_status(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_status(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Status, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PaymentStatus) graphql.Marshaler {
+			return ec.marshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_status(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "PaymentStatus")
+}
+
+func (ec *executionContext) _Payment_amount(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_amount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AmountMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_amount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Payment",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Payment_credit(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_credit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreditMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_credit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Payment",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Payment_refunded(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_refunded(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.RefundedMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_refunded(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Payment",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Payment_tier(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_tier(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tier, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Tier) graphql.Marshaler {
+			return ec.marshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_tier(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "Tier")
+}
+
+func (ec *executionContext) _Payment_failure(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_failure(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Failure, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_failure(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "String")
+}
+
+func (ec *executionContext) _Payment_note(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_note(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Note, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_note(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "String")
+}
+
+func (ec *executionContext) _Payment_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _Payment_updatedAt(ctx context.Context, field graphql.CollectedField, obj *models.Payment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Payment_updatedAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UpdatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Payment_updatedAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Payment", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _PaymentConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.Payment]) graphql.Marshaler {
+			return ec.marshalNPaymentEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PaymentConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PaymentEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PaymentConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.Payment) graphql.Marshaler {
+			return ec.marshalNPayment2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PaymentConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PaymentConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PaymentConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PaymentConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PaymentConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _PaymentEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PaymentEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _PaymentEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.Payment]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PaymentEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+			return ec.marshalNPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PaymentEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "PaymentEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	return fc, nil
 }
 
 func (ec *executionContext) _Plan_id(ctx context.Context, field graphql.CollectedField, obj *models.Plan) (ret graphql.Marshaler) {
@@ -13057,6 +15467,214 @@ func (ec *executionContext) fieldContext_Query_usageAudit(ctx context.Context, f
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_payments(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_payments(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Payments(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["filter"].(*models.PaymentFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.Payment]) graphql.Marshaler {
+			return ec.marshalOPaymentConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_payments(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PaymentConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_payments_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_payment(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_payment(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Payment(ctx, fc.Args["id"].(string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+			return ec.marshalOPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_payment(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_payment_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_billingSubscription(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_billingSubscription(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Query().BillingSubscription(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Subscription) graphql.Marshaler {
+			return ec.marshalOBillingSubscription2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscription(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_billingSubscription(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_BillingSubscription(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_redeemCodes(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_redeemCodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().RedeemCodes(ctx, fc.Args["first"].(*int), fc.Args["after"].(*string), fc.Args["last"].(*int), fc.Args["before"].(*string), fc.Args["order"].(*models.OrderDirection), fc.Args["filter"].(*models.RedeemCodeFilter))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Connection[models.RedeemCode]) graphql.Marshaler {
+			return ec.marshalORedeemCodeConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_redeemCodes(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCodeConnection(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_redeemCodes_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_usage(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_usage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Usage(ctx, fc.Args["startDate"].(*string), fc.Args["endDate"].(*string), fc.Args["granularity"].(*models.UsageGranularity), fc.Args["timezone"].(*string), fc.Args["model"].([]string), fc.Args["userId"].([]string), fc.Args["channelId"].([]string), fc.Args["apiKeyId"].([]string), fc.Args["groupBy"].([]models.UsageDimension), fc.Args["compare"].(*models.UsageComparison), fc.Args["limit"].(*int), fc.Args["page"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageReport) graphql.Marshaler {
+			return ec.marshalOUsageReport2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageReport(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_usage(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageReport(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_usage_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query___type(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -13128,6 +15746,648 @@ func (ec *executionContext) fieldContext_Query___schema(_ context.Context, field
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields___Schema(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _ReceivePaymentEventPayload_received(ctx context.Context, field graphql.CollectedField, obj *models.ReceivePaymentEventPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReceivePaymentEventPayload_received(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Received, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReceivePaymentEventPayload_received(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ReceivePaymentEventPayload", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _ReceivePaymentEventPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.ReceivePaymentEventPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReceivePaymentEventPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReceivePaymentEventPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReceivePaymentEventPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RecordPaymentPayload_payment(ctx context.Context, field graphql.CollectedField, obj *models.RecordPaymentPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RecordPaymentPayload_payment(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Payment, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+			return ec.marshalOPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RecordPaymentPayload_payment(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RecordPaymentPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RecordPaymentPayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.RecordPaymentPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RecordPaymentPayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RecordPaymentPayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RecordPaymentPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCode_id(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "ID")
+}
+
+func (ec *executionContext) _RedeemCode_display(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_display(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Display, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_display(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "String")
+}
+
+func (ec *executionContext) _RedeemCode_batch(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_batch(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Batch, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_batch(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "String")
+}
+
+func (ec *executionContext) _RedeemCode_credit(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_credit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreditMoney(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_credit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCode",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCode_tier(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_tier(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tier, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Tier) graphql.Marshaler {
+			return ec.marshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_tier(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "Tier")
+}
+
+func (ec *executionContext) _RedeemCode_tierDays(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_tierDays(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TierDays, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_tierDays(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RedeemCode_uses(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_uses(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Uses, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_uses(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RedeemCode_maxUses(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_maxUses(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.MaxUses, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_maxUses(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "Int")
+}
+
+func (ec *executionContext) _RedeemCode_note(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_note(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Note, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_note(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "String")
+}
+
+func (ec *executionContext) _RedeemCode_expiresAt(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _RedeemCode_disabledAt(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_disabledAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DisabledAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalODateTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_disabledAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _RedeemCode_createdAt(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCode) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCode_createdAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CreatedAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCode_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCode", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _RedeemCodeConnection_edges(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeConnection_edges(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Edges, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.Edge[models.RedeemCode]) graphql.Marshaler {
+			return ec.marshalNRedeemCodeEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeConnection_edges(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodeConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCodeEdge(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCodeConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeConnection_nodes(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Nodes(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.RedeemCode) graphql.Marshaler {
+			return ec.marshalNRedeemCode2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeConnection_nodes(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodeConnection",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCode(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCodeConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeConnection_pageInfo(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PageInfo, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.PageInfo) graphql.Marshaler {
+			return ec.marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPageInfo(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeConnection_pageInfo(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodeConnection",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PageInfo(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCodeConnection_totalCount(ctx context.Context, field graphql.CollectedField, obj *models.Connection[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeConnection_totalCount(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalCount(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeConnection_totalCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCodeConnection", field, true, false, "Int")
+}
+
+func (ec *executionContext) _RedeemCodeEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeEdge_cursor(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cursor, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeEdge_cursor(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RedeemCodeEdge", field, false, false, "String")
+}
+
+func (ec *executionContext) _RedeemCodeEdge_node(ctx context.Context, field graphql.CollectedField, obj *models.Edge[models.RedeemCode]) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodeEdge_node(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Node, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.RedeemCode) graphql.Marshaler {
+			return ec.marshalNRedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodeEdge_node(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodeEdge",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RedeemCode(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCodePayload_payment(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCodePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodePayload_payment(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Payment, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+			return ec.marshalOPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodePayload_payment(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Payment(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _RedeemCodePayload_userErrors(ctx context.Context, field graphql.CollectedField, obj *models.RedeemCodePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RedeemCodePayload_userErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UserError) graphql.Marshaler {
+			return ec.marshalNUserError2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserErrorᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RedeemCodePayload_userErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "RedeemCodePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UserError(ctx, field)
 		},
 	}
 	return fc, nil
@@ -16211,6 +19471,979 @@ func (ec *executionContext) fieldContext_UsageAudit_cost(_ context.Context, fiel
 	return fc, nil
 }
 
+func (ec *executionContext) _UsageBucket_start(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageBucket", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageBucket_end(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageBucket", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageBucket_results(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_results(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Results, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageBucket",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageBucket_previous(ctx context.Context, field graphql.CollectedField, obj *models.UsageBucket) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageBucket_previous(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Previous, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+			return ec.marshalOUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageBucket_previous(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageBucket",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageBucket(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageLatency_avg(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_avg(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Avg, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_avg(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p50(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p50(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P50, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p50(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p95(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p95(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P95, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p95(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageLatency_p99(ctx context.Context, field graphql.CollectedField, obj *models.UsageLatency) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageLatency_p99(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P99, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageLatency_p99(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageLatency", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsagePeriod_start(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsagePeriod", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsagePeriod_end(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsagePeriod", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsagePeriod_totals(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_totals(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Totals, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_totals(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsagePeriod",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsagePeriod_groups(ctx context.Context, field graphql.CollectedField, obj *models.UsagePeriod) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsagePeriod_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsagePeriod_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsagePeriod",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_start(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_start(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Start, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_start(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageReport_end(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_end(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.End, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNDateTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_end(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "DateTime")
+}
+
+func (ec *executionContext) _UsageReport_timezone(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_timezone(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Timezone, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_timezone(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageReport_granularity(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_granularity(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Granularity, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageGranularity) graphql.Marshaler {
+			return ec.marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_granularity(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "UsageGranularity")
+}
+
+func (ec *executionContext) _UsageReport_groupBy(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_groupBy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.GroupBy, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+			return ec.marshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_groupBy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "UsageDimension")
+}
+
+func (ec *executionContext) _UsageReport_buckets(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_buckets(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Buckets, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageBucket) graphql.Marshaler {
+			return ec.marshalNUsageBucket2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucketᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_buckets(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageBucket(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_totals(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_totals(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Totals, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_totals(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_groups(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_groups(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Groups, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+			return ec.marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_groups(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageResult(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_previous(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_previous(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Previous, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.UsagePeriod) graphql.Marshaler {
+			return ec.marshalOUsagePeriod2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsagePeriod(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_previous(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageReport",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsagePeriod(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageReport_limit(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_limit(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Limit, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_limit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "Int")
+}
+
+func (ec *executionContext) _UsageReport_hasMore(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_hasMore(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.HasMore, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_hasMore(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "Boolean")
+}
+
+func (ec *executionContext) _UsageReport_nextPage(ctx context.Context, field graphql.CollectedField, obj *models.UsageReport) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageReport_nextPage(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NextPage, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageReport_nextPage(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageReport", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageResult_model(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_model(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Model, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_model(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "String")
+}
+
+func (ec *executionContext) _UsageResult_userId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_userId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.UserID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_userId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_channelId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_channelId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ChannelID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_channelId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_apiKeyId(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_apiKeyId(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.APIKeyID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_apiKeyId(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "ID")
+}
+
+func (ec *executionContext) _UsageResult_numModelRequests(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_numModelRequests(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NumModelRequests, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_numModelRequests(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_numErrors(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_numErrors(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.NumErrors, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_numErrors(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_inputTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_inputTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.InputTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_inputTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_outputTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_outputTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.OutputTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_outputTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_inputCachedTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_inputCachedTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.InputCachedTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_inputCachedTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_reasoningTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_reasoningTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ReasoningTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_reasoningTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, false, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_totalTokens(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_totalTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TotalTokens(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int64) graphql.Marshaler {
+			return ec.marshalNInt642int64(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_totalTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageResult", field, true, false, "Int64")
+}
+
+func (ec *executionContext) _UsageResult_cost(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_cost(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Cost(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.Money) graphql.Marshaler {
+			return ec.marshalNMoney2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐMoney(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_cost(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Money(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageResult_latencyMs(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_latencyMs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.LatencyMS, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageLatency) graphql.Marshaler {
+			return ec.marshalNUsageLatency2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageLatency(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_latencyMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageLatency(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _UsageResult_ttftMs(ctx context.Context, field graphql.CollectedField, obj *models.UsageResult) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageResult_ttftMs(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.TTFTMS, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v models.UsageTTFT) graphql.Marshaler {
+			return ec.marshalNUsageTtft2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageTTFT(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_UsageResult_ttftMs(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "UsageResult",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_UsageTtft(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _UsageSummary_requestsToday(ctx context.Context, field graphql.CollectedField, obj *models.UsageSummary) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -16287,6 +20520,52 @@ func (ec *executionContext) fieldContext_UsageSummary_costThisMonth(_ context.Co
 		},
 	}
 	return fc, nil
+}
+
+func (ec *executionContext) _UsageTtft_p50(ctx context.Context, field graphql.CollectedField, obj *models.UsageTTFT) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageTtft_p50(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P50, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageTtft_p50(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageTtft", field, false, false, "Float")
+}
+
+func (ec *executionContext) _UsageTtft_p95(ctx context.Context, field graphql.CollectedField, obj *models.UsageTTFT) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_UsageTtft_p95(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.P95, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *float64) graphql.Marshaler {
+			return ec.marshalOFloat2ᚖfloat64(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_UsageTtft_p95(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("UsageTtft", field, false, false, "Float")
 }
 
 func (ec *executionContext) _User_id(ctx context.Context, field graphql.CollectedField, obj *models.User) (ret graphql.Marshaler) {
@@ -18777,6 +23056,69 @@ func UnmarshalCreateChannelInput(ctx context.Context, raw any) (models.CreateCha
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputCreateCheckoutInput(ctx context.Context, obj any) (models.CreateCheckoutInput, error) {
+	var it models.CreateCheckoutInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"amount", "tier", "successUrl", "cancelUrl"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "amount":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("amount"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Amount = data
+		case "tier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tier"))
+			data, err := ec.unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tier = data
+		case "successUrl":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("successUrl"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.SuccessURL = data
+		case "cancelUrl":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cancelUrl"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CancelURL = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateCheckoutInput unmarshals raw into the CreateCheckoutInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateCheckoutInput(ctx context.Context, raw any) (models.CreateCheckoutInput, error) {
+	var out models.CreateCheckoutInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateCheckoutInput", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputCreateEmbeddingInput(ctx context.Context, obj any) (models.CreateEmbeddingInput, error) {
 	var it models.CreateEmbeddingInput
 	if obj == nil {
@@ -19138,6 +23480,132 @@ func (ec *executionContext) unmarshalInputCreateModerationInput(ctx context.Cont
 func UnmarshalCreateModerationInput(ctx context.Context, raw any) (models.CreateModerationInput, error) {
 	var out models.CreateModerationInput
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateModerationInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreatePortalSessionInput(ctx context.Context, obj any) (models.CreatePortalSessionInput, error) {
+	var it models.CreatePortalSessionInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"returnUrl"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "returnUrl":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("returnUrl"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ReturnURL = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreatePortalSessionInput unmarshals raw into the CreatePortalSessionInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreatePortalSessionInput(ctx context.Context, raw any) (models.CreatePortalSessionInput, error) {
+	var out models.CreatePortalSessionInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreatePortalSessionInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputCreateRedeemCodesInput(ctx context.Context, obj any) (models.CreateRedeemCodesInput, error) {
+	var it models.CreateRedeemCodesInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"count", "credit", "tier", "tierDays", "maxUses", "expiresAt", "note"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "count":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("count"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Count = data
+		case "credit":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credit"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Credit = data
+		case "tier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tier"))
+			data, err := ec.unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tier = data
+		case "tierDays":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tierDays"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TierDays = data
+		case "maxUses":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("maxUses"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.MaxUses = data
+		case "expiresAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpiresAt = data
+		case "note":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("note"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Note = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalCreateRedeemCodesInput unmarshals raw into the CreateRedeemCodesInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalCreateRedeemCodesInput(ctx context.Context, raw any) (models.CreateRedeemCodesInput, error) {
+	var out models.CreateRedeemCodesInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "CreateRedeemCodesInput", raw, &out)
 	return out, err
 }
 
@@ -20079,6 +24547,62 @@ func UnmarshalMessageContentInput(ctx context.Context, raw any) (models.MessageC
 	return out, err
 }
 
+func (ec *executionContext) unmarshalInputPaymentFilter(ctx context.Context, obj any) (models.PaymentFilter, error) {
+	var it models.PaymentFilter
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"userId", "status", "kind"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "userId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("userId"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.UserID = data
+		case "status":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("status"))
+			data, err := ec.unmarshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Status = data
+		case "kind":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("kind"))
+			data, err := ec.unmarshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Kind = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalPaymentFilter unmarshals raw into the PaymentFilter input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalPaymentFilter(ctx context.Context, raw any) (models.PaymentFilter, error) {
+	var out models.PaymentFilter
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "PaymentFilter", raw, &out)
+	return out, err
+}
+
 func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj any) (models.Pricing, error) {
 	var it models.Pricing
 	if obj == nil {
@@ -20272,6 +24796,181 @@ func (ec *executionContext) unmarshalInputPricingTierInput(ctx context.Context, 
 func UnmarshalPricingTierInput(ctx context.Context, raw any) (models.PricingTier, error) {
 	var out models.PricingTier
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "PricingTierInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputRecordPaymentInput(ctx context.Context, obj any) (models.RecordPaymentInput, error) {
+	var it models.RecordPaymentInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"userId", "amount", "credit", "tier", "expiresAt", "reference", "note"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "userId":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("userId"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.UserID = data
+		case "amount":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("amount"))
+			data, err := ec.unmarshalNDecimal2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Amount = data
+		case "credit":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("credit"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Credit = data
+		case "tier":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tier"))
+			data, err := ec.unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tier = data
+		case "expiresAt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
+			data, err := ec.unmarshalODateTime2ᚖtimeᚐTime(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ExpiresAt = data
+		case "reference":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reference"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Reference = data
+		case "note":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("note"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Note = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalRecordPaymentInput unmarshals raw into the RecordPaymentInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalRecordPaymentInput(ctx context.Context, raw any) (models.RecordPaymentInput, error) {
+	var out models.RecordPaymentInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "RecordPaymentInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputRedeemCodeFilter(ctx context.Context, obj any) (models.RedeemCodeFilter, error) {
+	var it models.RedeemCodeFilter
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"batch", "usable"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "batch":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("batch"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Batch = data
+		case "usable":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("usable"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Usable = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalRedeemCodeFilter unmarshals raw into the RedeemCodeFilter input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalRedeemCodeFilter(ctx context.Context, raw any) (models.RedeemCodeFilter, error) {
+	var out models.RedeemCodeFilter
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "RedeemCodeFilter", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputRedeemCodeInput(ctx context.Context, obj any) (models.RedeemCodeInput, error) {
+	var it models.RedeemCodeInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"code"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "code":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("code"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Code = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalRedeemCodeInput unmarshals raw into the RedeemCodeInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalRedeemCodeInput(ctx context.Context, raw any) (models.RedeemCodeInput, error) {
+	var out models.RedeemCodeInput
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "RedeemCodeInput", raw, &out)
 	return out, err
 }
 
@@ -21025,6 +25724,13 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._Plan(ctx, sel, obj)
+	case models.Payment:
+		return ec._Payment(ctx, sel, &obj)
+	case *models.Payment:
+		if obj == nil {
+			return graphql.Null
+		}
+		return ec._Payment(ctx, sel, obj)
 	case models.Model:
 		return ec._Model(ctx, sel, &obj)
 	case *models.Model:
@@ -21395,6 +26101,59 @@ func (ec *executionContext) _BalanceEntry(ctx context.Context, sel ast.Selection
 		case "createdAt":
 			out.Values[i] = ec._BalanceEntry_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var billingSubscriptionImplementors = []string{"BillingSubscription"}
+
+func (ec *executionContext) _BillingSubscription(ctx context.Context, sel ast.SelectionSet, obj *models.Subscription) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, billingSubscriptionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("BillingSubscription")
+		case "provider":
+			out.Values[i] = ec._BillingSubscription_provider(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "tier":
+			out.Values[i] = ec._BillingSubscription_tier(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "status":
+			out.Values[i] = ec._BillingSubscription_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "periodEnd":
+			out.Values[i] = ec._BillingSubscription_periodEnd(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "graceUntil":
+			out.Values[i] = ec._BillingSubscription_graceUntil(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -22477,6 +27236,49 @@ func (ec *executionContext) _CreateChatCompletionPayload(ctx context.Context, se
 	return out
 }
 
+var createCheckoutPayloadImplementors = []string{"CreateCheckoutPayload"}
+
+func (ec *executionContext) _CreateCheckoutPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateCheckoutPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createCheckoutPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateCheckoutPayload")
+		case "payment":
+			out.Values[i] = ec._CreateCheckoutPayload_payment(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "url":
+			out.Values[i] = ec._CreateCheckoutPayload_url(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateCheckoutPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var createEmbeddingPayloadImplementors = []string{"CreateEmbeddingPayload"}
 
 func (ec *executionContext) _CreateEmbeddingPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateEmbeddingPayload) graphql.Marshaler {
@@ -22609,6 +27411,92 @@ func (ec *executionContext) _CreateModerationPayload(ctx context.Context, sel as
 			}
 		case "userErrors":
 			out.Values[i] = ec._CreateModerationPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createPortalSessionPayloadImplementors = []string{"CreatePortalSessionPayload"}
+
+func (ec *executionContext) _CreatePortalSessionPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreatePortalSessionPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createPortalSessionPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreatePortalSessionPayload")
+		case "url":
+			out.Values[i] = ec._CreatePortalSessionPayload_url(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreatePortalSessionPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var createRedeemCodesPayloadImplementors = []string{"CreateRedeemCodesPayload"}
+
+func (ec *executionContext) _CreateRedeemCodesPayload(ctx context.Context, sel ast.SelectionSet, obj *models.CreateRedeemCodesPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, createRedeemCodesPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CreateRedeemCodesPayload")
+		case "batch":
+			out.Values[i] = ec._CreateRedeemCodesPayload_batch(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "codes":
+			out.Values[i] = ec._CreateRedeemCodesPayload_codes(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "redeemCodes":
+			out.Values[i] = ec._CreateRedeemCodesPayload_redeemCodes(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._CreateRedeemCodesPayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -22913,6 +27801,44 @@ func (ec *executionContext) _DeleteResponsePayload(ctx context.Context, sel ast.
 			}
 		case "userErrors":
 			out.Values[i] = ec._DeleteResponsePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var disableRedeemCodePayloadImplementors = []string{"DisableRedeemCodePayload"}
+
+func (ec *executionContext) _DisableRedeemCodePayload(ctx context.Context, sel ast.SelectionSet, obj *models.DisableRedeemCodePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, disableRedeemCodePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("DisableRedeemCodePayload")
+		case "redeemCode":
+			out.Values[i] = ec._DisableRedeemCodePayload_redeemCode(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._DisableRedeemCodePayload_userErrors(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -23760,6 +28686,55 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "createCheckout":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createCheckout(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createPortalSession":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createPortalSession(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "redeemCode":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_redeemCode(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "recordPayment":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_recordPayment(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createRedeemCodes":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_createRedeemCodes(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "disableRedeemCode":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_disableRedeemCode(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "receiveStripeEvent":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_receiveStripeEvent(ctx, field)
+			})
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -23806,6 +28781,186 @@ func (ec *executionContext) _PageInfo(ctx context.Context, sel ast.SelectionSet,
 		case "endCursor":
 			out.Values[i] = ec._PageInfo_endCursor(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var paymentImplementors = []string{"Payment", "Node"}
+
+func (ec *executionContext) _Payment(ctx context.Context, sel ast.SelectionSet, obj *models.Payment) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, paymentImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Payment")
+		case "id":
+			out.Values[i] = ec._Payment_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "userId":
+			out.Values[i] = ec._Payment_userId(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "provider":
+			out.Values[i] = ec._Payment_provider(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "kind":
+			out.Values[i] = ec._Payment_kind(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "status":
+			out.Values[i] = ec._Payment_status(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "amount":
+			out.Values[i] = ec._Payment_amount(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "credit":
+			out.Values[i] = ec._Payment_credit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "refunded":
+			out.Values[i] = ec._Payment_refunded(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "tier":
+			out.Values[i] = ec._Payment_tier(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "failure":
+			out.Values[i] = ec._Payment_failure(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "note":
+			out.Values[i] = ec._Payment_note(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._Payment_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "updatedAt":
+			out.Values[i] = ec._Payment_updatedAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var paymentConnectionImplementors = []string{"PaymentConnection"}
+
+func (ec *executionContext) _PaymentConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.Payment]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, paymentConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("PaymentConnection")
+		case "edges":
+			out.Values[i] = ec._PaymentConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._PaymentConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._PaymentConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._PaymentConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var paymentEdgeImplementors = []string{"PaymentEdge"}
+
+func (ec *executionContext) _PaymentEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.Payment]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, paymentEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("PaymentEdge")
+		case "cursor":
+			out.Values[i] = ec._PaymentEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._PaymentEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -24139,6 +29294,36 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_usageAudit(ctx, field)
 				})
+		case "payments":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_payments(ctx, field)
+				})
+		case "payment":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_payment(ctx, field)
+				})
+		case "billingSubscription":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_billingSubscription(ctx, field)
+				})
+		case "redeemCodes":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_redeemCodes(ctx, field)
+				})
+		case "usage":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_usage(ctx, field)
+				})
 		case "__type":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Query___type(ctx, field)
@@ -24152,6 +29337,295 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 			})
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var receivePaymentEventPayloadImplementors = []string{"ReceivePaymentEventPayload"}
+
+func (ec *executionContext) _ReceivePaymentEventPayload(ctx context.Context, sel ast.SelectionSet, obj *models.ReceivePaymentEventPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, receivePaymentEventPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReceivePaymentEventPayload")
+		case "received":
+			out.Values[i] = ec._ReceivePaymentEventPayload_received(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._ReceivePaymentEventPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var recordPaymentPayloadImplementors = []string{"RecordPaymentPayload"}
+
+func (ec *executionContext) _RecordPaymentPayload(ctx context.Context, sel ast.SelectionSet, obj *models.RecordPaymentPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, recordPaymentPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RecordPaymentPayload")
+		case "payment":
+			out.Values[i] = ec._RecordPaymentPayload_payment(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._RecordPaymentPayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var redeemCodeImplementors = []string{"RedeemCode"}
+
+func (ec *executionContext) _RedeemCode(ctx context.Context, sel ast.SelectionSet, obj *models.RedeemCode) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, redeemCodeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RedeemCode")
+		case "id":
+			out.Values[i] = ec._RedeemCode_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "display":
+			out.Values[i] = ec._RedeemCode_display(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "batch":
+			out.Values[i] = ec._RedeemCode_batch(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "credit":
+			out.Values[i] = ec._RedeemCode_credit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "tier":
+			out.Values[i] = ec._RedeemCode_tier(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "tierDays":
+			out.Values[i] = ec._RedeemCode_tierDays(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "uses":
+			out.Values[i] = ec._RedeemCode_uses(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "maxUses":
+			out.Values[i] = ec._RedeemCode_maxUses(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "note":
+			out.Values[i] = ec._RedeemCode_note(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._RedeemCode_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "disabledAt":
+			out.Values[i] = ec._RedeemCode_disabledAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "createdAt":
+			out.Values[i] = ec._RedeemCode_createdAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var redeemCodeConnectionImplementors = []string{"RedeemCodeConnection"}
+
+func (ec *executionContext) _RedeemCodeConnection(ctx context.Context, sel ast.SelectionSet, obj *models.Connection[models.RedeemCode]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, redeemCodeConnectionImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RedeemCodeConnection")
+		case "edges":
+			out.Values[i] = ec._RedeemCodeConnection_edges(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "nodes":
+			out.Values[i] = ec._RedeemCodeConnection_nodes(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "pageInfo":
+			out.Values[i] = ec._RedeemCodeConnection_pageInfo(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "totalCount":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._RedeemCodeConnection_totalCount(ctx, field, obj)
+				})
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var redeemCodeEdgeImplementors = []string{"RedeemCodeEdge"}
+
+func (ec *executionContext) _RedeemCodeEdge(ctx context.Context, sel ast.SelectionSet, obj *models.Edge[models.RedeemCode]) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, redeemCodeEdgeImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RedeemCodeEdge")
+		case "cursor":
+			out.Values[i] = ec._RedeemCodeEdge_cursor(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "node":
+			out.Values[i] = ec._RedeemCodeEdge_node(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var redeemCodePayloadImplementors = []string{"RedeemCodePayload"}
+
+func (ec *executionContext) _RedeemCodePayload(ctx context.Context, sel ast.SelectionSet, obj *models.RedeemCodePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, redeemCodePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RedeemCodePayload")
+		case "payment":
+			out.Values[i] = ec._RedeemCodePayload_payment(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userErrors":
+			out.Values[i] = ec._RedeemCodePayload_userErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -25549,6 +31023,336 @@ func (ec *executionContext) _UsageAudit(ctx context.Context, sel ast.SelectionSe
 	return out
 }
 
+var usageBucketImplementors = []string{"UsageBucket"}
+
+func (ec *executionContext) _UsageBucket(ctx context.Context, sel ast.SelectionSet, obj *models.UsageBucket) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageBucketImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageBucket")
+		case "start":
+			out.Values[i] = ec._UsageBucket_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsageBucket_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "results":
+			out.Values[i] = ec._UsageBucket_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "previous":
+			out.Values[i] = ec._UsageBucket_previous(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageLatencyImplementors = []string{"UsageLatency"}
+
+func (ec *executionContext) _UsageLatency(ctx context.Context, sel ast.SelectionSet, obj *models.UsageLatency) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageLatencyImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageLatency")
+		case "avg":
+			out.Values[i] = ec._UsageLatency_avg(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p50":
+			out.Values[i] = ec._UsageLatency_p50(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p95":
+			out.Values[i] = ec._UsageLatency_p95(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p99":
+			out.Values[i] = ec._UsageLatency_p99(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usagePeriodImplementors = []string{"UsagePeriod"}
+
+func (ec *executionContext) _UsagePeriod(ctx context.Context, sel ast.SelectionSet, obj *models.UsagePeriod) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usagePeriodImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsagePeriod")
+		case "start":
+			out.Values[i] = ec._UsagePeriod_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsagePeriod_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totals":
+			out.Values[i] = ec._UsagePeriod_totals(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._UsagePeriod_groups(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageReportImplementors = []string{"UsageReport"}
+
+func (ec *executionContext) _UsageReport(ctx context.Context, sel ast.SelectionSet, obj *models.UsageReport) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageReportImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageReport")
+		case "start":
+			out.Values[i] = ec._UsageReport_start(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "end":
+			out.Values[i] = ec._UsageReport_end(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "timezone":
+			out.Values[i] = ec._UsageReport_timezone(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "granularity":
+			out.Values[i] = ec._UsageReport_granularity(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groupBy":
+			out.Values[i] = ec._UsageReport_groupBy(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "buckets":
+			out.Values[i] = ec._UsageReport_buckets(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totals":
+			out.Values[i] = ec._UsageReport_totals(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "groups":
+			out.Values[i] = ec._UsageReport_groups(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "previous":
+			out.Values[i] = ec._UsageReport_previous(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "limit":
+			out.Values[i] = ec._UsageReport_limit(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "hasMore":
+			out.Values[i] = ec._UsageReport_hasMore(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "nextPage":
+			out.Values[i] = ec._UsageReport_nextPage(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageResultImplementors = []string{"UsageResult"}
+
+func (ec *executionContext) _UsageResult(ctx context.Context, sel ast.SelectionSet, obj *models.UsageResult) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageResultImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageResult")
+		case "model":
+			out.Values[i] = ec._UsageResult_model(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "userId":
+			out.Values[i] = ec._UsageResult_userId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "channelId":
+			out.Values[i] = ec._UsageResult_channelId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "apiKeyId":
+			out.Values[i] = ec._UsageResult_apiKeyId(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "numModelRequests":
+			out.Values[i] = ec._UsageResult_numModelRequests(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "numErrors":
+			out.Values[i] = ec._UsageResult_numErrors(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "inputTokens":
+			out.Values[i] = ec._UsageResult_inputTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "outputTokens":
+			out.Values[i] = ec._UsageResult_outputTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "inputCachedTokens":
+			out.Values[i] = ec._UsageResult_inputCachedTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reasoningTokens":
+			out.Values[i] = ec._UsageResult_reasoningTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "totalTokens":
+			out.Values[i] = ec._UsageResult_totalTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "cost":
+			out.Values[i] = ec._UsageResult_cost(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "latencyMs":
+			out.Values[i] = ec._UsageResult_latencyMs(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "ttftMs":
+			out.Values[i] = ec._UsageResult_ttftMs(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
 var usageSummaryImplementors = []string{"UsageSummary"}
 
 func (ec *executionContext) _UsageSummary(ctx context.Context, sel ast.SelectionSet, obj *models.UsageSummary) graphql.Marshaler {
@@ -25573,6 +31377,44 @@ func (ec *executionContext) _UsageSummary(ctx context.Context, sel ast.Selection
 		case "costThisMonth":
 			out.Values[i] = ec._UsageSummary_costThisMonth(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var usageTtftImplementors = []string{"UsageTtft"}
+
+func (ec *executionContext) _UsageTtft(ctx context.Context, sel ast.SelectionSet, obj *models.UsageTTFT) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, usageTtftImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("UsageTtft")
+		case "p50":
+			out.Values[i] = ec._UsageTtft_p50(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "p95":
+			out.Values[i] = ec._UsageTtft_p95(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -26500,6 +32342,11 @@ func (ec *executionContext) unmarshalNCreateChannelInput2githubᚗcomᚋcoaidev�
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) unmarshalNCreateCheckoutInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutInput(ctx context.Context, v any) (models.CreateCheckoutInput, error) {
+	res, err := ec.unmarshalInputCreateCheckoutInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNCreateEmbeddingInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingInput(ctx context.Context, v any) (models.CreateEmbeddingInput, error) {
 	res, err := ec.unmarshalInputCreateEmbeddingInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -26517,6 +32364,11 @@ func (ec *executionContext) unmarshalNCreateMessageInput2githubᚗcomᚋcoaidev�
 
 func (ec *executionContext) unmarshalNCreateModerationInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateModerationInput(ctx context.Context, v any) (models.CreateModerationInput, error) {
 	res, err := ec.unmarshalInputCreateModerationInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNCreateRedeemCodesInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateRedeemCodesInput(ctx context.Context, v any) (models.CreateRedeemCodesInput, error) {
+	res, err := ec.unmarshalInputCreateRedeemCodesInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -26977,6 +32829,134 @@ func (ec *executionContext) marshalNPageInfo2githubᚗcomᚋcoaidevᚋcoaiᚋmod
 	return ec._PageInfo(ctx, sel, &v)
 }
 
+func (ec *executionContext) marshalNPayment2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Payment) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx context.Context, sel ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "Payment!")
+		return graphql.Null
+	}
+	return ec._Payment(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNPaymentEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.Payment]) graphql.Marshaler {
+	return ec._PaymentEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNPaymentEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.Payment]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNPaymentEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx context.Context, v any) (models.PaymentKind, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx context.Context, sel ast.SelectionSet, v models.PaymentKind) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "PaymentKind!")
+	}
+	return res
+}
+
+var (
+	unmarshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind = map[string]models.PaymentKind{
+		"CREDIT": models.PaymentCredit,
+		"PLAN":   models.PaymentPlan,
+	}
+	marshalNPaymentKind2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind = map[models.PaymentKind]string{
+		models.PaymentCredit: "CREDIT",
+		models.PaymentPlan:   "PLAN",
+	}
+)
+
+func (ec *executionContext) unmarshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider(ctx context.Context, v any) (models.PaymentProvider, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider(ctx context.Context, sel ast.SelectionSet, v models.PaymentProvider) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "PaymentProvider!")
+	}
+	return res
+}
+
+var (
+	unmarshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider = map[string]models.PaymentProvider{
+		"MANUAL": models.PaymentManual,
+		"STRIPE": models.PaymentStripe,
+		"CODE":   models.PaymentCode,
+	}
+	marshalNPaymentProvider2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentProvider = map[models.PaymentProvider]string{
+		models.PaymentManual: "MANUAL",
+		models.PaymentStripe: "STRIPE",
+		models.PaymentCode:   "CODE",
+	}
+)
+
+func (ec *executionContext) unmarshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx context.Context, v any) (models.PaymentStatus, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx context.Context, sel ast.SelectionSet, v models.PaymentStatus) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "PaymentStatus!")
+	}
+	return res
+}
+
+var (
+	unmarshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus = map[string]models.PaymentStatus{
+		"PENDING":   models.PaymentPending,
+		"SUCCEEDED": models.PaymentSucceeded,
+		"FAILED":    models.PaymentFailed,
+		"REFUNDED":  models.PaymentRefunded,
+	}
+	marshalNPaymentStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus = map[models.PaymentStatus]string{
+		models.PaymentPending:   "PENDING",
+		models.PaymentSucceeded: "SUCCEEDED",
+		models.PaymentFailed:    "FAILED",
+		models.PaymentRefunded:  "REFUNDED",
+	}
+)
+
 func (ec *executionContext) marshalNPlan2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPlan(ctx context.Context, sel ast.SelectionSet, v *models.Plan) graphql.Marshaler {
 	if v == nil {
 		graphql.AddInvalidNullError(ctx, "Plan!")
@@ -27033,6 +33013,60 @@ func (ec *executionContext) marshalNPricingTier2ᚕgithubᚗcomᚋcoaidevᚋcoai
 
 func (ec *executionContext) unmarshalNPricingTierInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTier(ctx context.Context, v any) (models.PricingTier, error) {
 	res, err := ec.unmarshalInputPricingTierInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalNRecordPaymentInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRecordPaymentInput(ctx context.Context, v any) (models.RecordPaymentInput, error) {
+	res, err := ec.unmarshalInputRecordPaymentInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNRedeemCode2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.RedeemCode) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNRedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx context.Context, sel ast.SelectionSet, v *models.RedeemCode) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "RedeemCode!")
+		return graphql.Null
+	}
+	return ec._RedeemCode(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNRedeemCodeEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx context.Context, sel ast.SelectionSet, v models.Edge[models.RedeemCode]) graphql.Marshaler {
+	return ec._RedeemCodeEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNRedeemCodeEdge2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []models.Edge[models.RedeemCode]) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRedeemCodeEdge2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐEdge(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNRedeemCodeInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeInput(ctx context.Context, v any) (models.RedeemCodeInput, error) {
+	res, err := ec.unmarshalInputRedeemCodeInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
@@ -27418,6 +33452,34 @@ func (ec *executionContext) marshalNString2ᚖstring(ctx context.Context, sel as
 	return res
 }
 
+func (ec *executionContext) unmarshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus(ctx context.Context, v any) (models.SubscriptionStatus, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus(ctx context.Context, sel ast.SelectionSet, v models.SubscriptionStatus) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "SubscriptionStatus!")
+	}
+	return res
+}
+
+var (
+	unmarshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus = map[string]models.SubscriptionStatus{
+		"ACTIVE":   models.SubscriptionActive,
+		"PAST_DUE": models.SubscriptionPastDue,
+		"CANCELED": models.SubscriptionCanceled,
+	}
+	marshalNSubscriptionStatus2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscriptionStatus = map[models.SubscriptionStatus]string{
+		models.SubscriptionActive:   "ACTIVE",
+		models.SubscriptionPastDue:  "PAST_DUE",
+		models.SubscriptionCanceled: "CANCELED",
+	}
+)
+
 func (ec *executionContext) marshalNTextChoice2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTextChoice(ctx context.Context, sel ast.SelectionSet, v models.TextChoice) graphql.Marshaler {
 	return ec._TextChoice(ctx, sel, &v)
 }
@@ -27511,6 +33573,152 @@ func (ec *executionContext) marshalNUsageAudit2ᚖgithubᚗcomᚋcoaidevᚋcoai�
 		return graphql.Null
 	}
 	return ec._UsageAudit(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNUsageBucket2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucketᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.UsageBucket) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx context.Context, sel ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "UsageBucket!")
+		return graphql.Null
+	}
+	return ec._UsageBucket(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx context.Context, v any) (models.UsageDimension, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx context.Context, sel ast.SelectionSet, v models.UsageDimension) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "UsageDimension!")
+	}
+	return res
+}
+
+var (
+	unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension = map[string]models.UsageDimension{
+		"MODEL":   models.UsageByModel,
+		"USER":    models.UsageByUser,
+		"CHANNEL": models.UsageByChannel,
+		"API_KEY": models.UsageByAPIKey,
+	}
+	marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension = map[models.UsageDimension]string{
+		models.UsageByModel:   "MODEL",
+		models.UsageByUser:    "USER",
+		models.UsageByChannel: "CHANNEL",
+		models.UsageByAPIKey:  "API_KEY",
+	}
+)
+
+func (ec *executionContext) unmarshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, v any) ([]models.UsageDimension, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.UsageDimension, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, sel ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, v any) (models.UsageGranularity, error) {
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[tmp]
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, sel ast.SelectionSet, v models.UsageGranularity) graphql.Marshaler {
+	_ = sel
+	res := graphql.MarshalString(marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[v])
+	if res == graphql.Null {
+		graphql.AddInvalidNullFromMarshaler(ctx, "UsageGranularity!")
+	}
+	return res
+}
+
+var (
+	unmarshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[string]models.UsageGranularity{
+		"HOUR":  models.UsageHour,
+		"DAY":   models.UsageDay,
+		"WEEK":  models.UsageWeek,
+		"MONTH": models.UsageMonth,
+	}
+	marshalNUsageGranularity2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[models.UsageGranularity]string{
+		models.UsageHour:  "HOUR",
+		models.UsageDay:   "DAY",
+		models.UsageWeek:  "WEEK",
+		models.UsageMonth: "MONTH",
+	}
+)
+
+func (ec *executionContext) marshalNUsageLatency2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageLatency(ctx context.Context, sel ast.SelectionSet, v models.UsageLatency) graphql.Marshaler {
+	return ec._UsageLatency(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNUsageResult2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResultᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.UsageResult) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNUsageResult2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageResult(ctx context.Context, sel ast.SelectionSet, v *models.UsageResult) graphql.Marshaler {
+	if v == nil {
+		graphql.AddInvalidNullError(ctx, "UsageResult!")
+		return graphql.Null
+	}
+	return ec._UsageResult(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalNUsageTtft2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageTTFT(ctx context.Context, sel ast.SelectionSet, v models.UsageTTFT) graphql.Marshaler {
+	return ec._UsageTtft(ctx, sel, &v)
 }
 
 func (ec *executionContext) marshalNUserError2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUserError(ctx context.Context, sel ast.SelectionSet, v models.UserError) graphql.Marshaler {
@@ -27791,6 +33999,13 @@ func (ec *executionContext) marshalOBalanceEntry2ᚖgithubᚗcomᚋcoaidevᚋcoa
 		return graphql.Null
 	}
 	return ec._BalanceEntry(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOBillingSubscription2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐSubscription(ctx context.Context, sel ast.SelectionSet, v *models.Subscription) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._BillingSubscription(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOBoolean2bool(ctx context.Context, v any) (bool, error) {
@@ -28134,6 +34349,13 @@ func (ec *executionContext) marshalOCreateChatCompletionPayload2ᚖgithubᚗcom�
 	return ec._CreateChatCompletionPayload(ctx, sel, v)
 }
 
+func (ec *executionContext) marshalOCreateCheckoutPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateCheckoutPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateCheckoutPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateCheckoutPayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalOCreateEmbeddingPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateEmbeddingPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateEmbeddingPayload) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -28160,6 +34382,28 @@ func (ec *executionContext) marshalOCreateModerationPayload2ᚖgithubᚗcomᚋco
 		return graphql.Null
 	}
 	return ec._CreateModerationPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOCreatePortalSessionInput2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreatePortalSessionInput(ctx context.Context, v any) (*models.CreatePortalSessionInput, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputCreatePortalSessionInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOCreatePortalSessionPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreatePortalSessionPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreatePortalSessionPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreatePortalSessionPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOCreateRedeemCodesPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateRedeemCodesPayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateRedeemCodesPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._CreateRedeemCodesPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOCreateResponsePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐCreateResponsePayload(ctx context.Context, sel ast.SelectionSet, v *models.CreateResponsePayload) graphql.Marshaler {
@@ -28252,6 +34496,13 @@ func (ec *executionContext) marshalODeleteResponsePayload2ᚖgithubᚗcomᚋcoai
 		return graphql.Null
 	}
 	return ec._DeleteResponsePayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalODisableRedeemCodePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐDisableRedeemCodePayload(ctx context.Context, sel ast.SelectionSet, v *models.DisableRedeemCodePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._DisableRedeemCodePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalODisconnectPolicy2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐOnDisconnect(ctx context.Context, v any) (*models.OnDisconnect, error) {
@@ -28373,6 +34624,41 @@ func (ec *executionContext) unmarshalOFunctionInput2ᚖgithubᚗcomᚋcoaidevᚋ
 	}
 	res, err := ec.unmarshalInputFunctionInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOID2ᚕstringᚄ(ctx context.Context, v any) ([]string, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]string, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNID2string(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOID2ᚕstringᚄ(ctx context.Context, sel ast.SelectionSet, v []string) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := make(graphql.Array, len(v))
+	for i := range v {
+		ret[i] = ec.marshalNID2string(ctx, sel, v[i])
+	}
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
 }
 
 func (ec *executionContext) unmarshalOID2ᚖstring(ctx context.Context, v any) (*string, error) {
@@ -28642,6 +34928,92 @@ var (
 	}
 )
 
+func (ec *executionContext) marshalOPayment2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPayment(ctx context.Context, sel ast.SelectionSet, v *models.Payment) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Payment(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOPaymentConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.Payment]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._PaymentConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOPaymentFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentFilter(ctx context.Context, v any) (*models.PaymentFilter, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputPaymentFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx context.Context, v any) (*models.PaymentKind, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind(ctx context.Context, sel ast.SelectionSet, v *models.PaymentKind) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind[*v])
+	return res
+}
+
+var (
+	unmarshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind = map[string]models.PaymentKind{
+		"CREDIT": models.PaymentCredit,
+		"PLAN":   models.PaymentPlan,
+	}
+	marshalOPaymentKind2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentKind = map[models.PaymentKind]string{
+		models.PaymentCredit: "CREDIT",
+		models.PaymentPlan:   "PLAN",
+	}
+)
+
+func (ec *executionContext) unmarshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx context.Context, v any) (*models.PaymentStatus, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus(ctx context.Context, sel ast.SelectionSet, v *models.PaymentStatus) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus[*v])
+	return res
+}
+
+var (
+	unmarshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus = map[string]models.PaymentStatus{
+		"PENDING":   models.PaymentPending,
+		"SUCCEEDED": models.PaymentSucceeded,
+		"FAILED":    models.PaymentFailed,
+		"REFUNDED":  models.PaymentRefunded,
+	}
+	marshalOPaymentStatus2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPaymentStatus = map[models.PaymentStatus]string{
+		models.PaymentPending:   "PENDING",
+		models.PaymentSucceeded: "SUCCEEDED",
+		models.PaymentFailed:    "FAILED",
+		models.PaymentRefunded:  "REFUNDED",
+	}
+)
+
 func (ec *executionContext) marshalOPlan2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPlanᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.Plan) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -28698,6 +35070,68 @@ func (ec *executionContext) unmarshalOPricingTierInput2ᚕgithubᚗcomᚋcoaidev
 		}
 	}
 	return res, nil
+}
+
+func (ec *executionContext) marshalOReceivePaymentEventPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐReceivePaymentEventPayload(ctx context.Context, sel ast.SelectionSet, v *models.ReceivePaymentEventPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._ReceivePaymentEventPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalORecordPaymentPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRecordPaymentPayload(ctx context.Context, sel ast.SelectionSet, v *models.RecordPaymentPayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._RecordPaymentPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalORedeemCode2ᚕᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeᚄ(ctx context.Context, sel ast.SelectionSet, v []*models.RedeemCode) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalORedeemCode2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCode(ctx context.Context, sel ast.SelectionSet, v *models.RedeemCode) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._RedeemCode(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalORedeemCodeConnection2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐConnection(ctx context.Context, sel ast.SelectionSet, v *models.Connection[models.RedeemCode]) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._RedeemCodeConnection(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalORedeemCodeFilter2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodeFilter(ctx context.Context, v any) (*models.RedeemCodeFilter, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputRedeemCodeFilter(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORedeemCodePayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRedeemCodePayload(ctx context.Context, sel ast.SelectionSet, v *models.RedeemCodePayload) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._RedeemCodePayload(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOResetChannelHealthPayload2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐResetChannelHealthPayload(ctx context.Context, sel ast.SelectionSet, v *models.ResetChannelHealthPayload) graphql.Marshaler {
@@ -28988,6 +35422,38 @@ func (ec *executionContext) marshalOTextCompletion2ᚖgithubᚗcomᚋcoaidevᚋc
 	return ec._TextCompletion(ctx, sel, v)
 }
 
+func (ec *executionContext) unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx context.Context, v any) (*models.Tier, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier(ctx context.Context, sel ast.SelectionSet, v *models.Tier) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier[*v])
+	return res
+}
+
+var (
+	unmarshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier = map[string]models.Tier{
+		"FREE":       models.TierFree,
+		"PRO":        models.TierPro,
+		"ENTERPRISE": models.TierEnterprise,
+	}
+	marshalOTier2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐTier = map[models.Tier]string{
+		models.TierFree:       "FREE",
+		models.TierPro:        "PRO",
+		models.TierEnterprise: "ENTERPRISE",
+	}
+)
+
 func (ec *executionContext) marshalOToolCall2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐToolCallᚄ(ctx context.Context, sel ast.SelectionSet, v []models.ToolCall) graphql.Marshaler {
 	if v == nil {
 		return graphql.Null
@@ -29114,6 +35580,125 @@ func (ec *executionContext) marshalOUsageAudit2ᚕᚖgithubᚗcomᚋcoaidevᚋco
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalOUsageBucket2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageBucket(ctx context.Context, sel ast.SelectionSet, v *models.UsageBucket) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsageBucket(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx context.Context, v any) (*models.UsageComparison, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison(ctx context.Context, sel ast.SelectionSet, v *models.UsageComparison) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison[*v])
+	return res
+}
+
+var (
+	unmarshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison = map[string]models.UsageComparison{
+		"PREVIOUS_PERIOD": models.UsagePreviousPeriod,
+	}
+	marshalOUsageComparison2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageComparison = map[models.UsageComparison]string{
+		models.UsagePreviousPeriod: "PREVIOUS_PERIOD",
+	}
+)
+
+func (ec *executionContext) unmarshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, v any) ([]models.UsageDimension, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.UsageDimension, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalOUsageDimension2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimensionᚄ(ctx context.Context, sel ast.SelectionSet, v []models.UsageDimension) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNUsageDimension2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageDimension(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, v any) (*models.UsageGranularity, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := graphql.UnmarshalString(v)
+	res := unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[tmp]
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity(ctx context.Context, sel ast.SelectionSet, v *models.UsageGranularity) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := graphql.MarshalString(marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity[*v])
+	return res
+}
+
+var (
+	unmarshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[string]models.UsageGranularity{
+		"HOUR":  models.UsageHour,
+		"DAY":   models.UsageDay,
+		"WEEK":  models.UsageWeek,
+		"MONTH": models.UsageMonth,
+	}
+	marshalOUsageGranularity2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageGranularity = map[models.UsageGranularity]string{
+		models.UsageHour:  "HOUR",
+		models.UsageDay:   "DAY",
+		models.UsageWeek:  "WEEK",
+		models.UsageMonth: "MONTH",
+	}
+)
+
+func (ec *executionContext) marshalOUsagePeriod2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsagePeriod(ctx context.Context, sel ast.SelectionSet, v *models.UsagePeriod) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsagePeriod(ctx, sel, v)
+}
+
+func (ec *executionContext) marshalOUsageReport2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageReport(ctx context.Context, sel ast.SelectionSet, v *models.UsageReport) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._UsageReport(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalOUsageSummary2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐUsageSummary(ctx context.Context, sel ast.SelectionSet, v *models.UsageSummary) graphql.Marshaler {

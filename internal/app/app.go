@@ -15,6 +15,7 @@ import (
 
 	"github.com/coaidev/coai/graph"
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/server"
 	"github.com/coaidev/coai/rest"
@@ -91,17 +92,22 @@ func (a *App) wire(ctx context.Context) error {
 	if err := reg.Load(ctx); err != nil {
 		return err
 	}
-	ledger := a.ledger()
+	ledger, analytics := a.ledger(), a.analytics()
 	completions := a.completions(reg, ledger, tel)
 
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Channels: reg, Chat: completions, Usage: ledger, Limiter: limiter,
+		Accounts: a.accounts, Channels: reg, Chat: completions, Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter,
 	})
 	// The server has put the client's own address into the request, behind proxies too.
-	graphql := graph.NewHandler(resolver, graph.HandlerConfig{MaxBody: int64(a.cfg.MaxBody), Origins: a.cfg.CORSOrigins})
+	gql, err := a.graphqlConfig()
+	if err != nil {
+		return err
+	}
+	graphql := graph.NewHandler(resolver, gql)
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds), Metrics: tel.metrics, WriteError: rest.WriteError,
+		Idempotency: idempotency.New(a.db, a.box),
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
 			func(ctx context.Context) { _ = graphql.Shutdown(ctx) },
@@ -114,17 +120,18 @@ func (a *App) wire(ctx context.Context) error {
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
-	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer,
-		server.Mount{
-			Pattern: "/v1/", WriteError: rest.WriteError,
-			Handler: rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)}),
-		},
-		server.Mount{Pattern: "/graphql", WriteError: graph.WriteError, Handler: graphql, Anonymous: true},
-		server.Mount{Pattern: "/schema.graphql", WriteError: rest.WriteError, Handler: graphql.Schema(), Anonymous: true})
+	v1 := rest.NewHandler(resolver, rest.Config{MaxBody: int64(a.cfg.MaxBody)})
+	mounts := append([]server.Mount{
+		{Pattern: "/v1/", WriteError: rest.WriteError, Handler: v1, Idempotent: true},
+		// Stripe proves itself by its signature.
+		{Pattern: "/v1/payments/stripe/webhook", WriteError: rest.WriteError, Handler: v1, Anonymous: true, Uncounted: true},
+		{Pattern: "/openapi.json", WriteError: rest.WriteError, Handler: rest.OpenAPI(BuildVersion().Version), Anonymous: true},
+	}, a.graphqlMounts(graphql)...)
+	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer, mounts...)
 
-	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run}
+	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, completions, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, completions, tel).Run)
 	}
 	// Last: what can fail has not, so the key that this makes will be shown.
 	if a.first, err = a.accounts.Bootstrap(ctx); err != nil {

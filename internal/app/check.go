@@ -44,6 +44,10 @@ func checkValue(rule, text string, v any) (allowed string, ok bool) {
 	case "master-key":
 		_, err := sealed.LoadKey(text, "")
 		return "32 bytes in base64 or hex, as 'openssl rand -base64 32' makes them", err == nil
+	case "prices":
+		list, _ := v.([]string)
+		_, ok := stripePrices(list)
+		return "pairs such as pro=price_1,enterprise=price_2", ok
 	case "networks":
 		_, err := safehttp.ParsePolicy(text, true)
 		return "off, or networks such as 10.0.0.0/8, separated by commas", err == nil

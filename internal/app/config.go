@@ -26,12 +26,20 @@ type Config struct {
 	CORSOrigins []string `group:"Serving" env:"COAI_CORS_ORIGINS" flag:"cors-origins" yaml:"cors_origins" default:"*" check:"origins" help:"Web origins whose pages may call the API (comma-separated), or * for any. Cookies are never accepted across origins."`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix `group:"Serving" env:"COAI_TRUSTED_PROXIES" flag:"trusted-proxies" yaml:"trusted_proxies" help:"Networks (CIDR, comma-separated) of reverse proxies whose X-Forwarded-For is believed."`
+	// GraphQLIDE says whether browsers that open /graphql get an IDE.
+	GraphQLIDE bool `group:"Serving" env:"COAI_GRAPHQL_IDE" flag:"graphql-ide" yaml:"graphql_ide" default:"true" help:"Answer browsers that open /graphql with an IDE."`
+	// GraphQLIntrospection says whether the schema is published.
+	GraphQLIntrospection bool `group:"Serving" env:"COAI_GRAPHQL_INTROSPECTION" flag:"graphql-introspection" yaml:"graphql_introspection" default:"true" help:"Let those who are signed in ask for the schema, and serve /schema.graphql."`
+	// TrustedDocuments names a file of the only GraphQL documents that are executed.
+	TrustedDocuments string `group:"Serving" env:"COAI_GRAPHQL_TRUSTED_DOCUMENTS" flag:"graphql-trusted-documents" yaml:"graphql_trusted_documents" help:"A manifest of the only GraphQL documents that are executed: documents by SHA-256, or Apollo's format. Empty: all are, within limits."`
 	// MaxBody is the largest request body.
 	MaxBody Size `group:"Serving" env:"COAI_MAX_BODY" flag:"max-body" yaml:"max_body" default:"20MiB" check:"positive" help:"Largest request body."`
 	// CompletionTimeout bounds a whole completion.
 	CompletionTimeout time.Duration `group:"Serving" env:"COAI_COMPLETION_TIMEOUT" flag:"completion-timeout" yaml:"completion_timeout" default:"10m" check:"positive" help:"Longest time for a whole completion, failover included."`
 	// CacheSize bounds the answers kept for keys with a response cache.
 	CacheSize Size `group:"Serving" env:"COAI_CACHE_SIZE" flag:"cache-size" yaml:"cache_size" default:"64MiB" help:"Memory for answers that are kept for API keys with a response cache. 0 keeps none."`
+	// AnalyticsMemory bounds the packed hours of usage kept in memory.
+	AnalyticsMemory Size `group:"Serving" env:"COAI_ANALYTICS_MEMORY" flag:"analytics-memory" yaml:"analytics_memory" default:"64MiB" check:"positive" help:"Memory for usage of past hours; a million records take about 32 MiB. What does not fit is read from the database."`
 	// DrainTimeout bounds a completion whose client has left, for keys that let it finish.
 	DrainTimeout time.Duration `group:"Serving" env:"COAI_DRAIN_TIMEOUT" flag:"drain-timeout" yaml:"drain_timeout" default:"1m" check:"positive" help:"How long a completion goes on after its client has left, for keys with on_disconnect=drain."`
 	// DrainTokens bounds the answer of such a completion.
@@ -66,6 +74,19 @@ type Config struct {
 	MasterKey string `group:"Security" env:"COAI_MASTER_KEY" yaml:"master_key" secret:"value" check:"master-key" help:"Encrypts the channels' credentials: 32 bytes in base64 or hex, equal in all processes. Empty: master.key in the data directory, generated when absent."`
 	// AllowPrivateNetworks says which private addresses channels may reach.
 	AllowPrivateNetworks string `group:"Security" env:"COAI_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" yaml:"allow_private_networks" check:"networks" help:"Private and loopback networks that channels may reach: CIDRs (comma-separated), or off for none. Empty: all; metadata services are refused always."`
+	// StripeSecretKey lets people pay through Stripe.
+	StripeSecretKey string `group:"Payments" env:"COAI_STRIPE_SECRET_KEY" yaml:"stripe_secret_key" secret:"value" help:"Stripe's secret key. Empty: admins write payments down by hand."`
+	// StripeWebhookSecret proves Stripe's events.
+	StripeWebhookSecret string `group:"Payments" env:"COAI_STRIPE_WEBHOOK_SECRET" yaml:"stripe_webhook_secret" secret:"value" help:"Signing secret (whsec_…) of the webhook at Stripe that points to /v1/payments/stripe/webhook."`
+	// StripePrices are what the tiers cost.
+	StripePrices []string `group:"Payments" env:"COAI_STRIPE_PRICES" flag:"stripe-prices" yaml:"stripe_prices" check:"prices" help:"Stripe's price of each tier that can be subscribed to, such as pro=price_1,enterprise=price_2."`
+	// StripeReturnURL is where customers go after Stripe's pages.
+	StripeReturnURL string `group:"Payments" env:"COAI_STRIPE_RETURN_URL" flag:"stripe-return-url" yaml:"stripe_return_url" check:"http-url" help:"Where customers go after Stripe's pages, unless the request says."`
+	// StripeURL is Stripe's API.
+	StripeURL string `group:"Payments" env:"COAI_STRIPE_URL" flag:"stripe-url" yaml:"stripe_url" check:"http-url" help:"Another address of Stripe's API, such as that of its mock server."`
+	// PaymentGrace is how long a tier that is not paid for stays.
+	PaymentGrace time.Duration `group:"Payments" env:"COAI_PAYMENT_GRACE" flag:"payment-grace" yaml:"payment_grace" default:"168h" check:"positive" help:"How long an account keeps a tier whose payment failed."`
+
 	// OpenAIAPIKey makes a channel at the first start.
 	OpenAIAPIKey string `group:"Security" env:"OPENAI_API_KEY" secret:"value" help:"At the first start, makes a ready channel to OpenAI."`
 	// AnthropicAPIKey makes a channel at the first start.

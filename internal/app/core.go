@@ -15,6 +15,7 @@ import (
 	"github.com/coaidev/coai/internal/archive"
 	"github.com/coaidev/coai/internal/channels"
 	"github.com/coaidev/coai/internal/chat"
+	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
 	"github.com/coaidev/coai/internal/server"
@@ -35,6 +36,7 @@ type core struct {
 	log      zerolog.Logger
 	db       *storage.DB
 	accounts *accounts.Service
+	box      *sealed.Box // of sealer
 
 	closers   []closer // the last one first
 	closeOnce sync.Once
@@ -95,22 +97,32 @@ func (c *core) requireMigrated(ctx context.Context) error {
 	return nil
 }
 
-// registry makes the channel registry, with the master key that its
-// credentials are sealed with.
-// A Redis server counts what all processes send to channels with limits; nil, or
-// an embedded one, leaves that to this process.
-func (c *core) registry(rds *storage.Redis) (*channels.Registry, error) {
+// sealer opens the box that secrets are sealed in, with the master key.
+func (c *core) sealer() (*sealed.Box, error) {
+	if c.box != nil {
+		return c.box, nil
+	}
 	if c.cfg.MasterKey == "" && !c.cfg.embeddedDatabase() {
 		c.log.Warn().Str("file", c.cfg.masterKeyFile()).
-			Msg("COAI_MASTER_KEY is not set: processes on other machines cannot read channel credentials sealed with this file's key")
+			Msg("COAI_MASTER_KEY is not set: processes on other machines cannot read what is sealed with this file's key")
 	}
 	key, err := sealed.LoadKey(c.cfg.MasterKey, c.cfg.masterKeyFile())
 	if err != nil {
 		return nil, fmt.Errorf("load the master key: %w", err)
 	}
-	box, err := sealed.New(key)
-	if err != nil {
+	if c.box, err = sealed.New(key); err != nil {
 		return nil, fmt.Errorf("use the master key: %w", err)
+	}
+	return c.box, nil
+}
+
+// registry makes the channel registry. A Redis server counts what all processes
+// send to channels with limits; nil, or an embedded one, leaves that to this
+// process.
+func (c *core) registry(rds *storage.Redis) (*channels.Registry, error) {
+	box, err := c.sealer()
+	if err != nil {
+		return nil, err
 	}
 	policy, err := safehttp.ParsePolicy(c.cfg.AllowPrivateNetworks, true)
 	if err != nil {
@@ -140,6 +152,12 @@ func (c *core) ledger() *usage.Ledger {
 	return l
 }
 
+func (c *core) analytics() *usage.Analytics {
+	a := usage.NewAnalytics(c.db, int64(c.cfg.AnalyticsMemory))
+	c.onClose("analytics", a.Close)
+	return a
+}
+
 func (c *core) completions(reg *channels.Registry, ledger *usage.Ledger, tel *telemetry) *chat.Service {
 	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
@@ -158,9 +176,10 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, completions *chat.Service, tel *telemetry) *jobs.Runner {
+func (c *core) jobs(rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, completions *chat.Service, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Archive: archive.New(c.db), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
+		Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 	}, c.log)
 }

@@ -51,7 +51,7 @@ func (w *Worker) wire(ctx context.Context) error {
 	}
 	ledger := w.ledger()
 	w.loops = []func(context.Context) error{reg.Run}
-	w.run = w.jobs(rds, ledger, w.completions(reg, ledger, tel), tel).Run
+	w.run = w.jobs(rds, ledger, w.analytics(), w.completions(reg, ledger, tel), tel).Run
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,

@@ -238,6 +238,7 @@ func TestDrain(t *testing.T) {
 // Beyond its bounds what drains is cut and charged by our count; so it is when
 // the product stops.
 func TestDrainIsBounded(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]func(*coaitest.Product){
 		"time": nil,
 		"stop": func(p *coaitest.Product) { p.Stop() },
@@ -322,6 +323,7 @@ func TestPricesAreImportedAndAudited(t *testing.T) {
 // Killed under load again and again, the budget is the sum of the records to the
 // nano, and nothing stays held.
 func TestKillUnderLoadBalances(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "coai")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/coaidev/coai/cmd/coai").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

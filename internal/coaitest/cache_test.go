@@ -116,6 +116,7 @@ func TestResponseCacheKeepsAccountsApart(t *testing.T) {
 }
 
 func TestResponseCacheForgets(t *testing.T) {
+	t.Parallel()
 	p := coaitest.Start(t, coaitest.Backends{})
 	up := coaitest.NewUpstream(t, coaitest.Whole("old"), coaitest.Whole("new"))
 	p.Channel(up, nil)

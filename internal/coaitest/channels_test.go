@@ -98,6 +98,7 @@ func TestOllamaRefusesByName(t *testing.T) {
 // A first start makes a channel to an Ollama that answers, once, and does not
 // wait for one that does not.
 func TestFirstStartFindsOllama(t *testing.T) {
+	t.Parallel()
 	d := coaitest.Ollama()
 	up := coaitest.NewUpstream(t, func(w http.ResponseWriter, c *coaitest.Call) {
 		if c.Path == "/api/tags" {

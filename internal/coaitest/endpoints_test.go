@@ -79,6 +79,7 @@ func (e endpoint) ask(model string) object {
 
 // Every endpoint passes bytes on, fails over, prices and accounts as chat does.
 func TestEndpointsPassThrough(t *testing.T) {
+	t.Parallel()
 	for name, e := range endpoints() {
 		t.Run(name, func(t *testing.T) {
 			coaitest.Each(t, func(t *testing.T, b coaitest.Backends) {
@@ -314,6 +315,7 @@ func TestSpeech(t *testing.T) {
 
 // A transcription's form reaches the upstream as it came but for the model.
 func TestTranscription(t *testing.T) {
+	t.Parallel()
 	coaitest.Each(t, func(t *testing.T, b coaitest.Backends) {
 		p := coaitest.Start(t, b)
 		u := coaitest.NewUpstream(t, coaitest.Status(200, "application/json", `{"text":"hello","usage":{"type":"duration","seconds":3}}`))

@@ -171,6 +171,7 @@ func TestNoSecondUpstreamAfterTheFirstByte(t *testing.T) {
 }
 
 func TestUpstreamFaultsReachClientsAsTheTableSays(t *testing.T) {
+	t.Parallel()
 	type want struct {
 		status      int
 		code, param string

@@ -46,6 +46,7 @@ func serve(t *testing.T, program, dir string) (url string, process *exec.Cmd) {
 // A killed process starts again without help, and every completion that a
 // client saw whole is in its ledger.
 func TestKillUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "coai")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/coaidev/coai/cmd/coai").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

@@ -48,6 +48,7 @@ func shared(t *testing.T) coaitest.Backends {
 }
 
 func TestCredentialsOfAChannelTakeTurns(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]coaitest.Reply{
 		"401":       coaitest.Status(401, "application/json", `{"error":{"message":"no","type":"x","param":null,"code":"invalid_api_key"}}`),
 		"403":       coaitest.Status(403, "application/json", `{"error":{"message":"no","type":"x","param":null,"code":null}}`),
@@ -166,6 +167,7 @@ func TestRetryEndsWithTheClient(t *testing.T) {
 }
 
 func TestProcessesShareAChannelsRest(t *testing.T) {
+	t.Parallel()
 	b := shared(t)
 	one, two := coaitest.Start(t, b), coaitest.Start(t, b)
 	bad := coaitest.NewUpstream(t, oops())
@@ -207,6 +209,7 @@ func TestProcessesShareAChannelsRest(t *testing.T) {
 }
 
 func TestProcessesShareAChannelsLimits(t *testing.T) {
+	t.Parallel()
 	b := shared(t)
 	one, two := coaitest.Start(t, b), coaitest.Start(t, b)
 	release := make(chan struct{})

@@ -104,6 +104,7 @@ func TestOpenAIGoSDK(t *testing.T) {
 // OpenAI's Node SDK and the graphql-ws client, run by node on packages that
 // .ci/run installs from testdata/node/package-lock.json.
 func TestNodeClients(t *testing.T) {
+	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("node is not installed")

@@ -32,7 +32,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 	// What cannot be answered costs nothing; a guessed key does.
 	draining := s.draining.Load()
 	count := s.limiter.Take
-	if _, known := models.AsError(denied); denied != nil && !known || draining {
+	if _, known := models.AsError(denied); denied != nil && !known || draining || x.mount.Uncounted {
 		count = s.limiter.Peek
 	}
 	d := count(ctx, subject, limits)

@@ -20,7 +20,7 @@ func crossOrigin(origins []string, next http.Handler) http.Handler {
 			"X-Request-Id", "Retry-After", "Retry-After-Ms", "X-Should-Retry",
 			"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
 			"X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "X-RateLimit-Reset-Requests",
-			"OpenAI-Processing-Ms", "X-CoAI-Channel", "X-CoAI-Cache",
+			"OpenAI-Processing-Ms", "X-CoAI-Channel", "X-CoAI-Cache", "Idempotent-Replayed",
 		},
 		MaxAge: tenMinutes,
 	}).Handler(next)
@@ -35,7 +35,7 @@ func compress(next http.Handler) http.Handler {
 		gzhttp.CompressionLevel(gzip.BestSpeed),
 		gzhttp.MinSize(least),
 		gzhttp.SetContentType(false),
-		gzhttp.ContentTypes([]string{"application/json", "application/graphql-response+json", "text/plain"}),
+		gzhttp.ContentTypes([]string{"application/json", "application/graphql-response+json", "text/plain", "text/csv"}),
 	)
 	if err != nil {
 		panic(err) // the options are constants

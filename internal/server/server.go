@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/coaidev/coai/internal/accounts"
+	"github.com/coaidev/coai/internal/idempotency"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/models"
 )
@@ -33,6 +34,11 @@ type Mount struct {
 	// Anonymous lets requests without a credential through, without a viewer:
 	// a websocket signs in later. A credential that is given must still be good.
 	Anonymous bool
+	// Uncounted lets requests through without taking a token from any limit: for
+	// what is the same for all and costs nothing to send, such as a page's scripts.
+	Uncounted bool
+	// Idempotent lets requests that change something carry an Idempotency-Key.
+	Idempotent bool
 }
 
 // Config says how to serve.
@@ -44,6 +50,8 @@ type Config struct {
 	ShutdownTimeout time.Duration  // how long running requests may take to finish at the end; default 30 s
 	Checks          []Check        // what /readyz reports beside the limiter and the server itself
 	Metrics         http.Handler   // serves /metrics; nil: not here
+	// Idempotency keeps answers for mounts that are Idempotent; nil: none are kept.
+	Idempotency *idempotency.Store
 	// WriteError answers for paths outside all mounts. Default: as the first mount does.
 	WriteError func(http.ResponseWriter, *http.Request, error)
 	// OnShutdown are called, all at a time, when draining begins, for connections
@@ -141,7 +149,14 @@ func (s *Server) serveMount(w http.ResponseWriter, r *http.Request, x *exchange)
 		r = r.WithContext(models.WithViewer(r.Context(), v))
 	}
 	x.request = r // the face's own router leaves its pattern on it
-	x.mount.Handler.ServeHTTP(w, r)
+	switch key, err := s.idempotencyKey(r, x.mount, v); {
+	case err != nil:
+		x.mount.WriteError(w, r, err)
+	case key != "":
+		s.serveOnce(w, r, x.mount, v, key)
+	default:
+		x.mount.Handler.ServeHTTP(w, r)
+	}
 }
 
 func clip(s string, n int) string {

@@ -14,10 +14,11 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
-// Migrations are the files of SQL that [DB.Migrate] runs, by name.
+// Migrations are the files of SQL that [DB.Migrate] runs, by name: those for
+// both databases, and folders of those for one of them, where they differ.
 func Migrations() (fs.FS, error) { return fs.Sub(migrations, "migrations") }
 
 // Migration is a step of the schema.
@@ -98,7 +99,7 @@ func (db *DB) migrate(ctx context.Context, fn func(*goose.Provider) error) (err 
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
-	p, err := goose.NewProvider(dialect, db.write.DB, files, options...)
+	p, err := goose.NewProvider(dialect, db.write.DB, ownMigrations{files, db.dialect}, options...)
 	if err != nil {
 		return err
 	}
@@ -113,4 +114,32 @@ func lockFile(ctx context.Context, name string) (unlock func() error, err error)
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	return f.Unlock, nil
+}
+
+// ownMigrations are the files for all databases and those in the folder of one,
+// as if they were in one folder.
+type ownMigrations struct {
+	fs.FS
+	dialect string
+}
+
+func (m ownMigrations) Open(name string) (fs.File, error) {
+	f, err := m.FS.Open(path.Join(m.dialect, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.FS.Open(name)
+	}
+	return f, err
+}
+
+// ReadDir is fs.ReadDirFS's, which fs.Glob looks for.
+func (m ownMigrations) ReadDir(name string) ([]fs.DirEntry, error) {
+	list, err := fs.ReadDir(m.FS, name)
+	if err != nil {
+		return nil, err
+	}
+	own, err := fs.ReadDir(m.FS, path.Join(m.dialect, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return list, nil
+	}
+	return append(list, own...), err
 }

@@ -24,14 +24,14 @@ func BenchmarkLedger(b *testing.B) {
 		b.Run(dialect, func(b *testing.B) { pairs(b, testdb.New(b, dialect)) })
 		b.Run(dialect+"/million", func(b *testing.B) {
 			db := testdb.New(b, dialect)
-			fill(b, db, 1_000_000)
+			crowd(b, db, 1_000_000)
 			pairs(b, db)
 		})
 	}
 }
 
-// fill writes records of the last 30 days, of a thousand users.
-func fill(b *testing.B, db *storage.DB, n int) {
+// crowd writes records of the last 30 days, of a thousand users.
+func crowd(b *testing.B, db *storage.DB, n int) {
 	b.Helper()
 	at, numbers := "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now', '-' || (n % 2592000) || ' seconds')",
 		"WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
