@@ -63,33 +63,27 @@ type Array struct {
 type kind struct{ array, element uint32 }
 
 // NewTexts makes an array of text.
-func NewTexts() *Array { return &Array{kind: kind{pgtype.TextArrayOID, pgtype.TextOID}} }
+func NewTexts() *Array { return newArray(kind{pgtype.TextArrayOID, pgtype.TextOID}) }
 
 // NewInts makes an array of bigint.
-func NewInts() *Array { return &Array{kind: kind{pgtype.Int8ArrayOID, pgtype.Int8OID}} }
+func NewInts() *Array { return newArray(kind{pgtype.Int8ArrayOID, pgtype.Int8OID}) }
 
 // NewBools makes an array of boolean.
-func NewBools() *Array { return &Array{kind: kind{pgtype.BoolArrayOID, pgtype.BoolOID}} }
+func NewBools() *Array { return newArray(kind{pgtype.BoolArrayOID, pgtype.BoolOID}) }
 
 // NewTimes makes an array of timestamptz.
-func NewTimes() *Array { return &Array{kind: kind{pgtype.TimestamptzArrayOID, pgtype.TimestamptzOID}} }
+func NewTimes() *Array { return newArray(kind{pgtype.TimestamptzArrayOID, pgtype.TimestamptzOID}) }
 
 // The binary form of an array of one dimension: dimensions, whether it has nulls,
 // the type of its elements, their number, and the first index.
 const arrayHeader = 5 * 4
 
+func newArray(k kind) *Array { return &Array{kind: k, buf: make([]byte, arrayHeader, 1024)} }
+
 // Reset empties the array.
-func (a *Array) Reset() {
-	if a.buf == nil {
-		a.buf = make([]byte, arrayHeader, 1024)
-	}
-	a.n, a.buf = 0, a.buf[:arrayHeader]
-}
+func (a *Array) Reset() { a.n, a.buf = 0, a.buf[:arrayHeader] }
 
 func (a *Array) bytes() []byte {
-	if a.buf == nil {
-		a.Reset()
-	}
 	header := a.buf[:0:arrayHeader]
 	for _, v := range [...]uint32{1, 0, a.kind.element, a.n, 1} {
 		header = binary.BigEndian.AppendUint32(header, v)
