@@ -126,7 +126,7 @@ func (db *DB) closeDirect() error {
 	}
 	conn, err := db.write.DB.Conn(context.Background()) //nolint:forbidigo // Close waits for whoever has the writer
 	if err != nil {
-		return nil //nolint:nilerr // closed already
+		return nil // closed already
 	}
 	defer func() { _ = conn.Close() }()
 	return conn.Raw(func(c any) error {

@@ -94,7 +94,7 @@ func (a *Array) bytes() []byte {
 // Text appends a text, which must not hold a zero byte.
 func (a *Array) Text(s string) {
 	a.n++
-	a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(len(s))) //nolint:gosec // of far less than 4 GiB
+	a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(len(s)))
 	a.buf = append(a.buf, s...)
 }
 
@@ -102,7 +102,7 @@ func (a *Array) Text(s string) {
 func (a *Array) Int(v int64) {
 	a.n++
 	a.buf = append(a.buf, 0, 0, 0, 8)
-	a.buf = binary.BigEndian.AppendUint64(a.buf, uint64(v)) //nolint:gosec // the bits are meant
+	a.buf = binary.BigEndian.AppendUint64(a.buf, uint64(v))
 }
 
 // Bool appends a boolean.

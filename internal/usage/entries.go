@@ -113,7 +113,7 @@ func (f *fields) text() string {
 		f.b = nil
 		return ""
 	}
-	end := size + int(n) //nolint:gosec // at most as many as there are bytes
+	end := size + int(n)
 	s := string(f.b[size:end])
 	f.b = f.b[end:]
 	return s

@@ -93,7 +93,7 @@ func (j *journal) write(entries []byte, open map[string]*opened) error {
 
 func (j *journal) frame(entries []byte) error {
 	var head [frameHeader]byte
-	binary.LittleEndian.PutUint32(head[:], uint32(len(entries))) //nolint:gosec // at most a half
+	binary.LittleEndian.PutUint32(head[:], uint32(len(entries)))
 	binary.LittleEndian.PutUint32(head[4:], checksum(j.turn, entries))
 	at := j.base() + j.at
 	err := errors.Join(j.memory.store(at+frameHeader, entries), j.memory.store(at, head[:]))
@@ -106,7 +106,7 @@ func (j *journal) frame(entries []byte) error {
 
 // base is where the current half begins.
 func (j *journal) base() int {
-	return int(j.turn%2) * j.half //nolint:gosec // 0 or 1
+	return int(j.turn%2) * j.half
 }
 
 // turnOver continues in the other half, or in a file with larger ones, which
@@ -170,7 +170,7 @@ func (j *journal) close(open bool) error {
 }
 
 func checksum(turn uint64, entries []byte) uint32 {
-	return crc32.Update(uint32(turn), crc32.MakeTable(crc32.Castagnoli), entries) //nolint:gosec // a seed
+	return crc32.Update(uint32(turn), crc32.MakeTable(crc32.Castagnoli), entries)
 }
 
 // replay gives what is open in a journal. It ends at the first frame that is not

@@ -106,9 +106,10 @@ func beginLite(d *storage.Direct, book *budgets.Book, e *entry, lease time.Time)
 		}
 	}
 	if e.rec.Metered {
-		if e.refused = book.Hold(&e.rec); e.refused != nil {
-			return nil
-		}
+		e.refused = book.Hold(&e.rec)
+	}
+	if e.refused != nil {
+		return nil //nolint:nilerr // the caller is told, the batch goes on
 	}
 	if _, err := d.Exec(insertHold, holdArgs(&e.rec, lease)...); err != nil {
 		return fmt.Errorf("insert a hold: %w", err)

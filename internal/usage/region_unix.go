@@ -19,8 +19,8 @@ func newRegion(name string, size int) (*region, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }()                                                                // the mapping stays
-	memory, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED) //nolint:gosec // a descriptor is small
+	defer func() { _ = f.Close() }() // the mapping stays
+	memory, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map: %w", err), os.Remove(name))
 	}
