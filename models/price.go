@@ -1,6 +1,7 @@
 package models
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -22,6 +23,104 @@ type Pricing struct {
 	PerCharacter *Nanos `json:"per_character,omitempty"` // each character made into speech; absent: nothing
 	PerMinute    *Nanos `json:"per_minute,omitempty"`    // each minute of audio transcribed, by the millisecond; absent: nothing
 	PerRequest   *Nanos `json:"per_request,omitempty"`   // each request that was answered; absent: nothing
+
+	Tiers []PricingTier `json:"tiers,omitempty"` // of longer prompts, the shortest first
+}
+
+// PricingTier is what all tokens of a request cost whose prompt is longer than
+// so many tokens; what is absent costs what it does without the tier.
+type PricingTier struct {
+	AbovePromptTokens int    `json:"above_prompt_tokens"`
+	Prompt            *Nanos `json:"prompt,omitempty"`
+	Completion        *Nanos `json:"completion,omitempty"`
+	CachedRead        *Nanos `json:"cached_read,omitempty"`
+	CacheWrite        *Nanos `json:"cache_write,omitempty"`
+}
+
+// ForPrompt is the pricing of a request with so many prompt tokens: that of the
+// last tier which the prompt is longer than.
+func (p *Pricing) ForPrompt(tokens int64) *Pricing {
+	last := -1
+	for i := range p.Tiers {
+		if tokens > int64(p.Tiers[i].AbovePromptTokens) {
+			last = i
+		}
+	}
+	if last < 0 {
+		return p
+	}
+	return p.tier(&p.Tiers[last])
+}
+
+// Steps are all pricings that a request of at most so many prompt tokens may
+// have.
+func (p *Pricing) Steps(tokens int64) []*Pricing {
+	list := []*Pricing{p}
+	for i := range p.Tiers {
+		if tokens > int64(p.Tiers[i].AbovePromptTokens) {
+			list = append(list, p.tier(&p.Tiers[i]))
+		}
+	}
+	return list
+}
+
+func (p *Pricing) tier(t *PricingTier) *Pricing {
+	q := *p
+	q.Tiers = nil
+	if t.Prompt != nil {
+		q.Prompt = *t.Prompt
+	}
+	if t.Completion != nil {
+		q.Completion = *t.Completion
+	}
+	if t.CachedRead != nil {
+		q.CachedRead = t.CachedRead
+	}
+	if t.CacheWrite != nil {
+		q.CacheWrite = t.CacheWrite
+	}
+	return &q
+}
+
+const (
+	maxTiers      = 8
+	maxTierTokens = 1_000_000_000
+)
+
+func (p *Pricing) validateTiers(at string) error {
+	if len(p.Tiers) > maxTiers {
+		return Invalid(at, "'%s' must have at most %d tiers; got %d.", at, maxTiers, len(p.Tiers))
+	}
+	last := 0
+	for i := range p.Tiers {
+		t := &p.Tiers[i]
+		param := fmt.Sprintf("%s[%d]", at, i)
+		if t.AbovePromptTokens <= last || t.AbovePromptTokens > maxTierTokens {
+			return Invalid(param+".above_prompt_tokens", "'%s.above_prompt_tokens' must be between %d and %d, and above that of the tier before.", param, last+1, maxTierTokens)
+		}
+		last = t.AbovePromptTokens
+		for _, f := range []pricedField{
+			{"prompt", t.Prompt}, {"completion", t.Completion}, {"cached_read", t.CachedRead}, {"cache_write", t.CacheWrite},
+		} {
+			if err := f.validate(param); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pricedField is a price and its name in JSON.
+type pricedField struct {
+	param string
+	v     *Nanos
+}
+
+func (f pricedField) validate(at string) error {
+	if f.v != nil && (*f.v < 0 || *f.v > maxPrice) {
+		return Invalid(at+"."+f.param, "'%s.%s' must be between 0 and %s dollars.", at, f.param, maxPrice)
+	}
+	return nil
 }
 
 // maxPrice is a million dollars per million tokens, or per unit: with it no
@@ -32,10 +131,7 @@ func (p *Pricing) validate(at string) error {
 	if p == nil {
 		return nil
 	}
-	for _, f := range []struct {
-		param string
-		v     *Nanos
-	}{
+	for _, f := range []pricedField{
 		{"prompt", &p.Prompt},
 		{"completion", &p.Completion},
 		{"cached_read", p.CachedRead},
@@ -49,11 +145,11 @@ func (p *Pricing) validate(at string) error {
 		{"per_minute", p.PerMinute},
 		{"per_request", p.PerRequest},
 	} {
-		if f.v != nil && (*f.v < 0 || *f.v > maxPrice) {
-			return Invalid(at+"."+f.param, "'%s.%s' must be between 0 and %s dollars.", at, f.param, maxPrice)
+		if err := f.validate(at); err != nil {
+			return err
 		}
 	}
-	return nil
+	return p.validateTiers(at + ".tiers")
 }
 
 // PriceSource says where a price came from. One that an admin has set wins over

@@ -37,6 +37,16 @@ type pricingView struct {
 	PerCharacter *models.Money `json:"per_character,omitzero"`
 	PerMinute    *models.Money `json:"per_minute,omitzero"`
 	PerRequest   *models.Money `json:"per_request,omitzero"`
+
+	Tiers []pricingTierView `json:"tiers,omitempty"`
+}
+
+type pricingTierView struct {
+	AbovePromptTokens int           `json:"above_prompt_tokens"`
+	Prompt            *models.Money `json:"prompt,omitzero"`
+	Completion        *models.Money `json:"completion,omitzero"`
+	CachedRead        *models.Money `json:"cached_read,omitzero"`
+	CacheWrite        *models.Money `json:"cache_write,omitzero"`
 }
 
 func viewModel(m *models.Model) any {
@@ -50,6 +60,11 @@ func viewModel(m *models.Model) any {
 			CachedRead: dollars(p.CachedRead), CacheWrite: dollars(p.CacheWrite), Reasoning: dollars(p.Reasoning),
 			ImageInput: dollars(p.ImageInput), AudioInput: dollars(p.AudioInput), AudioOutput: dollars(p.AudioOutput),
 			Image: dollars(p.Image), PerCharacter: dollars(p.PerCharacter), PerMinute: dollars(p.PerMinute), PerRequest: dollars(p.PerRequest),
+		}
+		for _, t := range p.Tiers {
+			v.Pricing.Tiers = append(v.Pricing.Tiers, pricingTierView{
+				t.AbovePromptTokens, dollars(t.Prompt), dollars(t.Completion), dollars(t.CachedRead), dollars(t.CacheWrite),
+			})
 		}
 	}
 	return v

@@ -287,6 +287,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			graphql.NewInputUnmarshaler("MessageContentInput", ec.unmarshalInputMessageContentInput),
 			graphql.NewInputUnmarshaler("PaymentFilter", ec.unmarshalInputPaymentFilter),
 			graphql.NewInputUnmarshaler("PricingInput", ec.unmarshalInputPricingInput),
+			graphql.NewInputUnmarshaler("PricingTierInput", ec.unmarshalInputPricingTierInput),
 			graphql.NewInputUnmarshaler("RecordPaymentInput", ec.unmarshalInputRecordPaymentInput),
 			graphql.NewInputUnmarshaler("RedeemCodeFilter", ec.unmarshalInputRedeemCodeFilter),
 			graphql.NewInputUnmarshaler("RedeemCodeInput", ec.unmarshalInputRedeemCodeInput),
@@ -1054,6 +1055,22 @@ type Pricing {
   perMinute: Decimal
   "Each request that was answered; null: nothing."
   perRequest: Decimal
+  "What longer prompts change, the shortest first."
+  tiers: [PricingTier!]!
+}
+
+"What all tokens of a request cost whose prompt is longer than so many tokens."
+type PricingTier {
+  "It counts for prompts of more tokens than this."
+  abovePromptTokens: Int!
+  "Prompt tokens; null: as without the tier."
+  prompt: Decimal
+  "Completion tokens; null: as without the tier."
+  completion: Decimal
+  "Prompt tokens that the upstream read from its cache; null: as without the tier."
+  cachedRead: Decimal
+  "Prompt tokens that the upstream wrote to its cache; null: as without the tier."
+  cacheWrite: Decimal
 }
 
 "Where a price came from."
@@ -3781,6 +3798,22 @@ input PricingInput {
   perMinute: Decimal
   "Each request that was answered; null: nothing."
   perRequest: Decimal
+  "What longer prompts change: at most 8, the shortest first."
+  tiers: [PricingTierInput!]
+}
+
+"What all tokens of a request cost whose prompt is longer than so many tokens."
+input PricingTierInput {
+  "It counts for prompts of more tokens than this, from 1 to 1000000000."
+  abovePromptTokens: Int!
+  "Prompt tokens; null: as without the tier."
+  prompt: Decimal
+  "Completion tokens; null: as without the tier."
+  completion: Decimal
+  "Prompt tokens that the upstream read from its cache; null: as without the tier."
+  cachedRead: Decimal
+  "Prompt tokens that the upstream wrote to its cache; null: as without the tier."
+  cacheWrite: Decimal
 }
 
 "Answers saveModel."
@@ -6639,8 +6672,26 @@ func (ec *executionContext) childFields_Pricing(ctx context.Context, field graph
 		return ec.fieldContext_Pricing_perMinute(ctx, field)
 	case "perRequest":
 		return ec.fieldContext_Pricing_perRequest(ctx, field)
+	case "tiers":
+		return ec.fieldContext_Pricing_tiers(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Pricing", field.Name)
+}
+
+func (ec *executionContext) childFields_PricingTier(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "abovePromptTokens":
+		return ec.fieldContext_PricingTier_abovePromptTokens(ctx, field)
+	case "prompt":
+		return ec.fieldContext_PricingTier_prompt(ctx, field)
+	case "completion":
+		return ec.fieldContext_PricingTier_completion(ctx, field)
+	case "cachedRead":
+		return ec.fieldContext_PricingTier_cachedRead(ctx, field)
+	case "cacheWrite":
+		return ec.fieldContext_PricingTier_cacheWrite(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PricingTier", field.Name)
 }
 
 func (ec *executionContext) childFields_Quota(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -26356,6 +26407,153 @@ func (ec *executionContext) fieldContext_Pricing_perRequest(_ context.Context, f
 	return graphql.NewScalarFieldContext("Pricing", field, false, false, "Decimal")
 }
 
+func (ec *executionContext) _Pricing_tiers(ctx context.Context, field graphql.CollectedField, obj *models.Pricing) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Pricing_tiers(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Tiers, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []models.PricingTier) graphql.Marshaler {
+			return ec.marshalNPricingTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTierᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Pricing_tiers(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Pricing",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_PricingTier(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _PricingTier_abovePromptTokens(ctx context.Context, field graphql.CollectedField, obj *models.PricingTier) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PricingTier_abovePromptTokens(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AbovePromptTokens, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_PricingTier_abovePromptTokens(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PricingTier", field, false, false, "Int")
+}
+
+func (ec *executionContext) _PricingTier_prompt(ctx context.Context, field graphql.CollectedField, obj *models.PricingTier) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PricingTier_prompt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Prompt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PricingTier_prompt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PricingTier", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _PricingTier_completion(ctx context.Context, field graphql.CollectedField, obj *models.PricingTier) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PricingTier_completion(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Completion, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PricingTier_completion(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PricingTier", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _PricingTier_cachedRead(ctx context.Context, field graphql.CollectedField, obj *models.PricingTier) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PricingTier_cachedRead(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CachedRead, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PricingTier_cachedRead(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PricingTier", field, false, false, "Decimal")
+}
+
+func (ec *executionContext) _PricingTier_cacheWrite(ctx context.Context, field graphql.CollectedField, obj *models.PricingTier) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_PricingTier_cacheWrite(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CacheWrite, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *models.Nanos) graphql.Marshaler {
+			return ec.marshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_PricingTier_cacheWrite(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("PricingTier", field, false, false, "Decimal")
+}
+
 func (ec *executionContext) _Query_viewer(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -42423,7 +42621,7 @@ func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj 
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"prompt", "completion", "cachedRead", "cacheWrite", "reasoning", "imageInput", "audioInput", "audioOutput", "image", "perCharacter", "perMinute", "perRequest"}
+	fieldsInOrder := [...]string{"prompt", "completion", "cachedRead", "cacheWrite", "reasoning", "imageInput", "audioInput", "audioOutput", "image", "perCharacter", "perMinute", "perRequest", "tiers"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -42514,6 +42712,13 @@ func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj 
 				return it, err
 			}
 			it.PerRequest = data
+		case "tiers":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tiers"))
+			data, err := ec.unmarshalOPricingTierInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTierᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Tiers = data
 		}
 	}
 	return it, nil
@@ -42528,6 +42733,76 @@ func (ec *executionContext) unmarshalInputPricingInput(ctx context.Context, obj 
 func UnmarshalPricingInput(ctx context.Context, raw any) (models.Pricing, error) {
 	var out models.Pricing
 	err := graphql.UnmarshalNamedInputFromContext(ctx, "PricingInput", raw, &out)
+	return out, err
+}
+
+func (ec *executionContext) unmarshalInputPricingTierInput(ctx context.Context, obj any) (models.PricingTier, error) {
+	var it models.PricingTier
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"abovePromptTokens", "prompt", "completion", "cachedRead", "cacheWrite"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "abovePromptTokens":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("abovePromptTokens"))
+			data, err := ec.unmarshalNInt2int(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.AbovePromptTokens = data
+		case "prompt":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("prompt"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Prompt = data
+		case "completion":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("completion"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Completion = data
+		case "cachedRead":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cachedRead"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CachedRead = data
+		case "cacheWrite":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("cacheWrite"))
+			data, err := ec.unmarshalODecimal2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐNanos(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.CacheWrite = data
+		}
+	}
+	return it, nil
+}
+
+// UnmarshalPricingTierInput unmarshals raw into the PricingTierInput input type, using the
+// unmarshaler bound to ctx's request. Call it from a resolver to decode an input
+// object that was not passed as a field argument.
+//
+// ctx must come from a gqlgen request; outside one there is no unmarshaler to use
+// and the returned error says so.
+func UnmarshalPricingTierInput(ctx context.Context, raw any) (models.PricingTier, error) {
+	var out models.PricingTier
+	err := graphql.UnmarshalNamedInputFromContext(ctx, "PricingTierInput", raw, &out)
 	return out, err
 }
 
@@ -50641,6 +50916,64 @@ func (ec *executionContext) _Pricing(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
+		case "tiers":
+			out.Values[i] = ec._Pricing_tiers(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	if n := len(deferred.Defers); n > 0 {
+		atomic.AddInt32(&ec.Deferred, int32(min(n, math.MaxInt32)))
+		ec.ProcessDeferredGroup(deferred)
+	}
+
+	return out
+}
+
+var pricingTierImplementors = []string{"PricingTier"}
+
+func (ec *executionContext) _PricingTier(ctx context.Context, sel ast.SelectionSet, obj *models.PricingTier) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, pricingTierImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferred := graphql.NewDeferredGroup(ctx)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("PricingTier")
+		case "abovePromptTokens":
+			out.Values[i] = ec._PricingTier_abovePromptTokens(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "prompt":
+			out.Values[i] = ec._PricingTier_prompt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "completion":
+			out.Values[i] = ec._PricingTier_completion(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cachedRead":
+			out.Values[i] = ec._PricingTier_cachedRead(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "cacheWrite":
+			out.Values[i] = ec._PricingTier_cacheWrite(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -57005,6 +57338,31 @@ var (
 	}
 )
 
+func (ec *executionContext) marshalNPricingTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTier(ctx context.Context, sel ast.SelectionSet, v models.PricingTier) graphql.Marshaler {
+	return ec._PricingTier(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNPricingTier2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTierᚄ(ctx context.Context, sel ast.SelectionSet, v []models.PricingTier) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNPricingTier2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTier(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) unmarshalNPricingTierInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTier(ctx context.Context, v any) (models.PricingTier, error) {
+	res, err := ec.unmarshalInputPricingTierInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) unmarshalNRecordPaymentInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐRecordPaymentInput(ctx context.Context, v any) (models.RecordPaymentInput, error) {
 	res, err := ec.unmarshalInputRecordPaymentInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
@@ -60046,6 +60404,23 @@ func (ec *executionContext) unmarshalOPricingInput2ᚖgithubᚗcomᚋcoaidevᚋc
 	}
 	res, err := ec.unmarshalInputPricingInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalOPricingTierInput2ᚕgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTierᚄ(ctx context.Context, v any) ([]models.PricingTier, error) {
+	if v == nil {
+		return nil, nil
+	}
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]models.PricingTier, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNPricingTierInput2githubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐPricingTier(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
 }
 
 func (ec *executionContext) marshalOQuota2ᚖgithubᚗcomᚋcoaidevᚋcoaiᚋmodelsᚐQuota(ctx context.Context, sel ast.SelectionSet, v *models.Quota) graphql.Marshaler {

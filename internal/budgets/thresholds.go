@@ -15,9 +15,20 @@ type Reached struct {
 // Reached gives the thresholds that the budgets which have changed are at or
 // above. Prepaid balances have none.
 func (b *Book) Reached(percents []int) []Reached {
-	var list []Reached
+	var changed []*models.Budget
 	for _, x := range b.budgets {
-		if !b.changed[x] || x.Period == models.PeriodBalance || x.Limit <= 0 || x.Spent <= 0 {
+		if b.changed[x] {
+			changed = append(changed, x)
+		}
+	}
+	return ReachedBy(changed, percents)
+}
+
+// ReachedBy gives the thresholds that these budgets are at or above.
+func ReachedBy(all []*models.Budget, percents []int) []Reached {
+	var list []Reached
+	for _, x := range all {
+		if x.Period == models.PeriodBalance || x.Limit <= 0 || x.Spent <= 0 {
 			continue
 		}
 		for _, p := range percents {

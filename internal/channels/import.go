@@ -152,6 +152,9 @@ func cataloguePricing(name string, raw json.RawMessage) (p *models.Pricing, reas
 		}
 		**f.to = amount
 	}
+	if reason := catalogueTiers(entry, p); reason != "" {
+		return nil, reason
+	}
 	if !used {
 		return nil, "it has no price of a kind that is charged here"
 	}

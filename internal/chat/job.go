@@ -117,10 +117,8 @@ func (j *job) begin(a *channels.Attempt) error {
 	usage.Price(j.pricing, rough)
 	j.fill(rough)
 	j.record.EstimatedPromptTokens = rough.PromptTokens
-	if j.record.Metered = j.viewer.Metered; j.record.Metered {
-		j.record.Held = usage.HoldFor(j.pricing, j.most(rough.PromptTokens))
-	}
-	if err := j.s.ledger.Begin(j.ctx, j.record); err != nil {
+	j.record.Metered = j.viewer.Metered
+	if err := j.hold(); err != nil {
 		a.Done(context.Canceled, 0)
 		j.attempt = nil
 		if j.ctx.Err() != nil {

@@ -2,6 +2,7 @@ package coaitest_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -67,9 +68,15 @@ func TestBudgetIsExactUnderParallelClients(t *testing.T) {
 		})
 		p.Channel(up, nil)
 		price(t, p, "gpt-test", "1000000") // a dollar for each token
-		// A request holds its prompt of about 20 tokens, and 100 of the answer.
+		// A request holds the bytes of its prompt, 32 for what surrounds it, and 100 of
+		// the answer. When that does not fit in, its 11 tokens are counted, twice.
 		body := ask("gpt-test", object{"max_tokens": 100})
-		key := p.UserKey(object{"name": "limited", "budgets": object{"daily": 1250, "total": object{"value": 5000, "currency": "usd"}}})
+		raw, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		daily := 10*(len(raw)+32+100) + 100
+		key := p.UserKey(object{"name": "limited", "budgets": object{"daily": daily, "total": object{"value": 5000, "currency": "usd"}}})
 		var clients sync.WaitGroup
 		var served, refused atomic.Int64
 		for range 50 {
@@ -79,7 +86,7 @@ func TestBudgetIsExactUnderParallelClients(t *testing.T) {
 				case http.StatusOK:
 					served.Add(1)
 				case http.StatusTooManyRequests:
-					if e := res.Error(t); e.Code != "budget_exceeded" || res.Header.Get("X-Should-Retry") != "false" || !strings.Contains(e.Message, "daily budget of $1250") {
+					if e := res.Error(t); e.Code != "budget_exceeded" || res.Header.Get("X-Should-Retry") != "false" || !strings.Contains(e.Message, fmt.Sprintf("daily budget of $%d", daily)) {
 						t.Errorf("refusal: %+v %v", e, res.Header)
 					}
 					if refused.Add(1) == 40 {

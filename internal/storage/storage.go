@@ -28,6 +28,7 @@ type DB struct {
 	read    *bun.DB
 	write   *bun.DB
 	path    string // of the SQLite file
+	direct  Direct // whoever holds the writer's connection has it
 
 	announced chan string
 }
@@ -55,6 +56,9 @@ func Open(ctx context.Context, url string) (*DB, error) {
 	}
 	return nil, errors.New("the database URL is of an unknown form: " + allowedURLs)
 }
+
+// Path is that of the SQLite file; empty on PostgreSQL.
+func (db *DB) Path() string { return db.path }
 
 // Dialect is [SQLite] or [Postgres].
 func (db *DB) Dialect() string { return db.dialect }
@@ -96,5 +100,5 @@ func (db *DB) Close() error {
 		readErr = db.read.Close()
 	}
 	// The writer goes last: the last SQLite connection folds the log into the file.
-	return errors.Join(readErr, db.write.Close())
+	return errors.Join(readErr, db.closeDirect(), db.write.Close())
 }

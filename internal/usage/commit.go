@@ -2,7 +2,6 @@ package usage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/uptrace/bun"
@@ -12,105 +11,111 @@ import (
 	"github.com/coaidev/coai/models"
 )
 
-// errMarked means that a hold which began without a budget has been given one.
-var errMarked = errors.New("a running request has been given a budget")
-
-// insert writes the entries in one transaction. Those whose budget is refused
-// carry the refusal afterwards, and are not written.
+// insert writes the entries. Those whose budget is refused carry the refusal
+// afterwards, and are not written.
 func (l *Ledger) insert(batch []*entry) error {
 	ctx, cancel := context.WithTimeout(l.ctx, writeTimeout)
 	defer cancel()
-	for _, s := range []*statement{l.insertHolds, l.insertRecords, l.deleteHolds} {
-		if err := s.prepare(ctx, l.db); err != nil {
-			return err
-		}
-	}
 	begun, settled := split(batch)
-	err := l.write(ctx, begun, settled)
-	if errors.Is(err, errMarked) {
-		for _, e := range settled {
-			e.rec.Metered = true // those that are not have no budgets to be charged to
-		}
-		err = l.write(ctx, begun, settled)
+	write := l.insertLite
+	if l.db.Dialect() == storage.Postgres {
+		write = l.insertPostgres
 	}
+	err := write(ctx, begun, settled)
 	for _, e := range batch {
 		e.tried = true
 	}
 	return err
 }
 
-func (l *Ledger) write(ctx context.Context, begun, settled []*entry) (err error) {
-	tx, err := l.db.Write().BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() {
+// insertPostgres writes what has no budget in one round trip, and the rest with
+// its budgets locked.
+func (l *Ledger) insertPostgres(ctx context.Context, begun, settled []*entry) error {
+	begun, meteredBegun := divide(begun)
+	settled, meteredSettled := divide(settled)
+	if len(begun)+len(settled) > 0 {
+		n, err := l.tables.write(ctx, l.db, begun, settled, l.time().Add(leaseTTL))
 		if err != nil {
-			_ = tx.Rollback() // the first error tells more
+			return err
 		}
-	}()
+		if n < int64(len(settled)) {
+			// Closed by Recover, never begun, or given a budget while it ran: those that
+			// are written already are passed over.
+			for _, e := range settled {
+				e.rec.Metered = true // one that is not has no budget to be charged to
+			}
+			meteredSettled = append(meteredSettled, settled...)
+		}
+	}
+	if len(meteredBegun)+len(meteredSettled) == 0 {
+		return nil
+	}
+	return l.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return l.writeMetered(ctx, tx, meteredBegun, meteredSettled)
+	})
+}
+
+func (l *Ledger) writeMetered(ctx context.Context, tx bun.Tx, begun, settled []*entry) error {
 	// The budgets come first: see the order of locks in package budgets.
 	if err := l.account(ctx, tx, begun, settled); err != nil {
 		return err
 	}
-	args, lease := l.args[:0], stamp(l.time().Add(leaseTTL))
+	lease := l.time().Add(leaseTTL)
+	var holds []*hold
 	for _, e := range begun {
 		if e.refused == nil && !e.known {
-			args = holdArgs(args, &e.rec, lease)
+			holds = append(holds, newHold(&e.rec, lease))
 		}
 	}
-	if _, err := l.insertHolds.exec(ctx, tx.Tx, args); err != nil {
-		return fmt.Errorf("insert holds: %w", err)
-	}
-	args = args[:0]
-	for _, e := range settled {
-		if !e.rec.Metered {
-			args = append(args, e.rec.ID)
+	if len(holds) > 0 {
+		if _, err := tx.NewInsert().Model(&holds).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
+			return fmt.Errorf("insert holds: %w", err)
 		}
 	}
-	deleted, err := l.deleteHolds.exec(ctx, tx.Tx, args)
-	if err != nil {
-		return fmt.Errorf("delete holds: %w", err)
+	if len(settled) == 0 {
+		return nil
 	}
-	if deleted < int64(len(args)) {
-		// Closed by Recover, never begun, or given a budget: slower, and rare.
-		return errMarked
+	records := make([]*models.UsageRecord, len(settled))
+	for i, e := range settled {
+		records[i] = &e.rec
 	}
-	args = args[:0]
-	for _, e := range settled {
-		args = recordArgs(args, &e.rec)
-	}
-	if _, err := l.insertRecords.exec(ctx, tx.Tx, args); err != nil {
+	if _, err := tx.NewInsert().Model(&records).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
 		return fmt.Errorf("insert usage records: %w", err)
-	}
-	l.args = args
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
 
-// account takes holds and charges costs for those entries that have budgets. For
-// a batch without any it does nothing.
+// divide sorts entries by whether their user or key has a budget.
+func divide(list []*entry) (free, metered []*entry) {
+	for i, e := range list {
+		if e.rec.Metered {
+			if metered == nil {
+				free = append(free, list[:i]...)
+			}
+			metered = append(metered, e)
+		} else if metered != nil {
+			free = append(free, e)
+		}
+	}
+	if metered == nil {
+		return list, nil
+	}
+	return free, metered
+}
+
+// account takes holds and charges costs, and deletes the holds of what is settled.
 func (l *Ledger) account(ctx context.Context, tx bun.Tx, begun, settled []*entry) error {
 	var ids, owners []string
 	for _, e := range begun {
 		e.refused, e.known = nil, false
-		if e.rec.Metered {
-			owners = append(owners, e.rec.UserID, e.rec.APIKeyID)
-			if e.tried {
-				ids = append(ids, e.rec.ID)
-			}
-		}
-	}
-	for _, e := range settled {
-		if e.rec.Metered {
-			owners = append(owners, e.rec.UserID, e.rec.APIKeyID)
+		owners = append(owners, e.rec.UserID, e.rec.APIKeyID)
+		if e.tried {
 			ids = append(ids, e.rec.ID)
 		}
 	}
-	if len(owners) == 0 {
-		return nil
+	for _, e := range settled {
+		owners = append(owners, e.rec.UserID, e.rec.APIKeyID)
+		ids = append(ids, e.rec.ID)
 	}
 	held, err := l.lockHolds(ctx, tx, ids)
 	if err != nil {
@@ -125,16 +130,13 @@ func (l *Ledger) account(ctx context.Context, tx bun.Tx, begun, settled []*entry
 		return err
 	}
 	for _, e := range settled {
-		if !e.rec.Metered || final[e.rec.ID] {
+		if final[e.rec.ID] {
 			continue // the first settlement counts
 		}
 		e.rec.Held = held[e.rec.ID] // nothing, if it was never begun
 		book.Charge(&e.rec)
 	}
 	for _, e := range begun {
-		if !e.rec.Metered {
-			continue
-		}
 		_, e.known = held[e.rec.ID]
 		if e.known = e.known || final[e.rec.ID]; !e.known {
 			e.refused = book.Hold(&e.rec)
@@ -188,14 +190,12 @@ func closed(ctx context.Context, tx bun.IDB, ids []string, held map[string]model
 }
 
 func (l *Ledger) dropHolds(ctx context.Context, tx bun.IDB, settled []*entry) error {
-	var ids []string
-	for _, e := range settled {
-		if e.rec.Metered {
-			ids = append(ids, e.rec.ID)
-		}
-	}
-	if len(ids) == 0 {
+	if len(settled) == 0 {
 		return nil
+	}
+	ids := make([]string, len(settled))
+	for i, e := range settled {
+		ids[i] = e.rec.ID
 	}
 	if _, err := tx.NewDelete().Model((*hold)(nil)).Where("id IN (?)", bun.List(ids)).Exec(ctx); err != nil {
 		return fmt.Errorf("delete holds: %w", err)

@@ -399,7 +399,10 @@ func TestOneRecordForEach(t *testing.T) {
 		for i := range 200 {
 			callers.Go(func() {
 				r := metered(now, models.Dollar)
-				r.Metered, r.RequestID = i%2 == 0, fmt.Sprint(i)
+				r.RequestID = fmt.Sprint(i)
+				if i%2 == 1 {
+					r.Metered, r.Held, r.UserID, r.APIKeyID = false, 0, "user_other", "key_other"
+				}
 				if err := l.Begin(t.Context(), r); err != nil {
 					t.Error(err)
 				}

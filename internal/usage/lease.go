@@ -7,8 +7,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/coaidev/coai/internal/budgets"
-	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
 
@@ -18,7 +16,15 @@ type opened struct {
 	tokens int64 // produced so far, and what they cost with the prompt
 	cost   models.Nanos
 	dirty  bool // since the last heartbeat
+
+	// Of one that began in the journal, where no row has it: the record, the end of
+	// its lease, and whether nobody will settle it any more.
+	rec      *models.UsageRecord
+	lease    time.Time
+	forsaken bool
 }
+
+func (o *opened) checkpoint(id string) checkpoint { return checkpoint{id, o.tokens, o.cost} }
 
 // checkpoint is what an attempt has produced so far.
 type checkpoint struct {
@@ -38,15 +44,27 @@ func (l *Ledger) Checkpoint(id string, completionTokens int64, cost models.Nanos
 	}
 }
 
-// checkpoints are those that are new.
+// checkpoints are those that are new, but for what the journal has: there they
+// are written at once.
 func (l *Ledger) checkpoints() []checkpoint {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var list []checkpoint
+	var entries []byte
 	for id, o := range l.open {
-		if o.dirty {
-			o.dirty = false
-			list = append(list, checkpoint{id, o.tokens, o.cost})
+		if !o.dirty {
+			continue
+		}
+		o.dirty = false
+		if o.rec != nil {
+			entries = appendCheckpoint(entries, o.checkpoint(id))
+		} else {
+			list = append(list, o.checkpoint(id))
+		}
+	}
+	if len(entries) > 0 {
+		if err := l.journal.write(entries, l.open); err != nil {
+			l.log.Warn().Err(err).Msg("checkpoints of usage records were not saved")
 		}
 	}
 	return list
@@ -79,18 +97,25 @@ func (l *Ledger) extend(ids []string) error {
 	return nil
 }
 
-// openIDs are the records that callers are still to settle.
+// openIDs are the records that callers are still to settle, but for those in the
+// journal, whose leases it extends.
 func (l *Ledger) openIDs() []string {
 	now := l.time()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := make([]string, 0, len(l.open))
 	for id, o := range l.open {
-		if now.Sub(o.at) > openAtMost {
+		old := now.Sub(o.at) > openAtMost
+		switch {
+		case o.rec == nil && old:
 			delete(l.open, id)
-			continue
+		case o.rec == nil:
+			ids = append(ids, id)
+		case old:
+			o.forsaken = true
+		case !o.forsaken:
+			o.lease = now.Add(leaseTTL)
 		}
-		ids = append(ids, id)
 	}
 	return ids
 }
@@ -117,76 +142,31 @@ type hold struct {
 	LeaseUntil       time.Time        `bun:"lease_until"`
 }
 
-// recovered is the record of an attempt whose process died. It is charged its
-// last checkpoint, and never more than was held for it.
-func (h *hold) recovered(now time.Time) *models.UsageRecord {
-	r := &models.UsageRecord{
+func newHold(r *models.UsageRecord, lease time.Time) *hold {
+	return &hold{
+		ID: r.ID, RequestID: r.RequestID, UserID: r.UserID, APIKeyID: r.APIKeyID, ChannelID: r.ChannelID,
+		Model: r.Model, UpstreamModel: r.UpstreamModel, Operation: r.Operation, Stream: r.Stream,
+		PromptTokens: r.PromptTokens, CompletionTokens: r.CompletionTokens,
+		Cost: r.Cost, Metered: r.Metered, Held: r.Held, CreatedAt: r.CreatedAt, LeaseUntil: lease,
+	}
+}
+
+func (h *hold) record() models.UsageRecord {
+	return models.UsageRecord{
 		ID: h.ID, RequestID: h.RequestID, UserID: h.UserID, APIKeyID: h.APIKeyID, ChannelID: h.ChannelID,
 		Model: h.Model, UpstreamModel: h.UpstreamModel, Operation: h.Operation, Stream: h.Stream,
-		Status: models.UsageRecovered, Estimated: true, PromptTokens: h.PromptTokens, CompletionTokens: h.CompletionTokens,
-		EstimatedPromptTokens: h.PromptTokens, EstimatedCompletionTokens: h.CompletionTokens,
-		Cost: h.Cost, Metered: h.Metered, Held: h.Held, CreatedAt: h.CreatedAt, SettledAt: &now,
+		PromptTokens: h.PromptTokens, CompletionTokens: h.CompletionTokens,
+		Cost: h.Cost, Metered: h.Metered, Held: h.Held, CreatedAt: h.CreatedAt,
 	}
+}
+
+// recovered is the record of an attempt whose process died. It is charged its
+// last checkpoint, and never more than was held for it.
+func recovered(r models.UsageRecord, now time.Time) *models.UsageRecord {
+	r.Status, r.Estimated, r.SettledAt = models.UsageRecovered, true, &now
+	r.EstimatedPromptTokens, r.EstimatedCompletionTokens = r.PromptTokens, r.CompletionTokens
 	if r.Metered && r.Held > 0 {
 		r.Cost = min(r.Cost, r.Held)
 	}
-	return r
-}
-
-// Recover closes the attempts whose lease ran out before now: their process
-// died, or gave them up. They are charged their last checkpoint, or what they
-// carried when they began, and marked as estimated; what is held for them beyond
-// that is given back. It gives their number, and may run in several processes at
-// once.
-func (l *Ledger) Recover(ctx context.Context, now time.Time) (int, error) {
-	now = now.UTC().Truncate(time.Microsecond)
-	return l.chunked(ctx, func(ctx context.Context) (n int64, err error) {
-		err = l.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			n, err = l.recover(ctx, tx, now)
-			return err
-		})
-		if err != nil {
-			return 0, fmt.Errorf("recover usage records: %w", err)
-		}
-		return n, nil
-	})
-}
-
-func (l *Ledger) recover(ctx context.Context, tx bun.Tx, now time.Time) (int64, error) {
-	var due []hold
-	q := tx.NewSelect().Model(&due).Where("lease_until < ?", now).OrderExpr("id").Limit(purgeSize)
-	if l.db.Dialect() == storage.Postgres {
-		q = q.For("UPDATE SKIP LOCKED") // whoever has it locked settles it
-	}
-	if err := q.Scan(ctx); err != nil || len(due) == 0 {
-		return 0, err
-	}
-	records, ids := make([]*models.UsageRecord, len(due)), make([]string, len(due))
-	var owners []string
-	for i := range due {
-		records[i], ids[i] = due[i].recovered(now), due[i].ID
-		if due[i].Metered {
-			owners = append(owners, due[i].UserID, due[i].APIKeyID)
-		}
-	}
-	book, err := budgets.Lock(ctx, tx, l.db.Dialect(), owners)
-	if err != nil {
-		return 0, err
-	}
-	for _, r := range records {
-		if r.Metered {
-			book.Charge(r)
-		}
-	}
-	if err := book.Save(ctx, tx); err != nil {
-		return 0, err
-	}
-	if err := l.tell(ctx, tx, book); err != nil {
-		return 0, err
-	}
-	if _, err := tx.NewInsert().Model(&records).On("CONFLICT (id) DO NOTHING").Exec(ctx); err != nil {
-		return 0, fmt.Errorf("insert: %w", err)
-	}
-	_, err = tx.NewDelete().Model((*hold)(nil)).Where("id IN (?)", bun.List(ids)).Exec(ctx)
-	return int64(len(due)), err
+	return &r
 }

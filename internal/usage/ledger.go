@@ -4,6 +4,7 @@ package usage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -40,10 +41,11 @@ type Ledger struct {
 	log zerolog.Logger
 	now func() time.Time
 
-	queue  chan *entry
-	ctx    context.Context // of the writer's statements; ended by Close
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the writer has ended
+	queue    chan *entry
+	ctx      context.Context // of the writer's statements; ended by Close
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when the writer has ended
+	troubled atomic.Bool   // the database is away
 
 	notices notices // of budgets that are nearly spent
 
@@ -51,20 +53,28 @@ type Ledger struct {
 	closed  bool
 	senders sync.WaitGroup     // callers that may put something into the queue
 	open    map[string]*opened // begun and not settled, by id
+	journal *journal           // nil on PostgreSQL
+	entries *sync.Pool
 
-	// The writer's own, with the arguments it reuses.
-	insertHolds, insertRecords, deleteHolds *statement
-	args                                    []any
+	// The writer's own.
+	pace   pace
+	tables *tables
 }
 
 // entry is one record on its way into the database.
 type entry struct {
 	rec     models.UsageRecord
+	noted   bool        // it began in the journal, not in the table of holds
 	gone    atomic.Bool // nobody waits for it any more
 	tried   bool        // and perhaps committed
 	known   bool        // its hold was there, when the writer looked
 	refused error       // what it may cost does not fit into a budget
 	done    chan error
+}
+
+// entries are used again, but for those whose callers have left.
+func newEntries() *sync.Pool {
+	return &sync.Pool{New: func() any { return &entry{done: make(chan error, 1)} }}
 }
 
 // New starts a ledger: its group-commit writer, which is its lease heartbeat
@@ -73,25 +83,22 @@ func New(db *storage.DB, log zerolog.Logger) *Ledger {
 	l := &Ledger{
 		db: db, log: log, now: time.Now,
 		queue: make(chan *entry, queueSize), done: make(chan struct{}),
-		open:          make(map[string]*opened),
-		insertHolds:   insertStatement("usage_holds", holdColumns),
-		insertRecords: insertStatement("usage_records", recordColumns),
-		// One that was given a budget while it ran needs more than this.
-		deleteHolds: newStatement("DELETE FROM usage_holds WHERE NOT metered AND id IN (", 1, ")"),
+		open: make(map[string]*opened), journal: newJournal(db), entries: newEntries(),
+		tables: newTables(),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the writer outlives every request; Close ends it
 	go l.run()
 	return l
 }
 
-// Begin inserts the record as pending and returns when that is committed. The
-// caller owes it a [Ledger.Settle]; until then the ledger keeps its lease
+// Begin writes the record down as pending and returns when a death of this
+// process cannot undo that. The caller owes it a [Ledger.Settle]; until then the ledger keeps its lease
 // alive. Tokens and cost that the record carries are those that
 // [Ledger.Recover] charges if this process dies. A zero CreatedAt becomes now,
 // also in rec.
 //
 // When the record is Metered, what it Held is set aside in the balance and the
-// budgets of its user and key, in the same transaction. If it does not fit, the
+// budgets of its user and key, in one transaction with it. If it does not fit, the
 // error is a *models.Error with the code insufficient_quota or budget_exceeded,
 // and nobody owes anything.
 //
@@ -104,7 +111,11 @@ func (l *Ledger) Begin(ctx context.Context, rec *models.UsageRecord) error {
 	if rec.CreatedAt.IsZero() {
 		rec.CreatedAt = now
 	}
-	e := newEntry(rec)
+	// While the database is away, a begin waits for it as a settlement does.
+	if l.journal != nil && !rec.Metered && !l.troubled.Load() {
+		return wrap("begin usage record", l.note(ctx, rec, now))
+	}
+	e := l.entry(rec)
 	e.rec.Status, e.rec.SettledAt = models.UsagePending, nil
 	if err := l.enqueue(ctx, e); err != nil {
 		return fmt.Errorf("begin usage record: %w", err)
@@ -113,6 +124,40 @@ func (l *Ledger) Begin(ctx context.Context, rec *models.UsageRecord) error {
 	l.open[rec.ID] = &opened{at: now}
 	l.mu.Unlock()
 	return nil
+}
+
+// note begins a record in the journal.
+func (l *Ledger) note(ctx context.Context, rec *models.UsageRecord, now time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o := &opened{at: now, lease: now.Add(leaseTTL), rec: new(models.UsageRecord)}
+	*o.rec = *rec
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return shuttingDown()
+	}
+	l.journal.buf = appendBegin(l.journal.buf[:0], o.rec)
+	if err := l.journal.write(l.journal.buf, l.open); err != nil {
+		return err
+	}
+	l.open[rec.ID] = o
+	return nil
+}
+
+// noted says whether something is open in the journal.
+func (l *Ledger) noted() bool {
+	for _, o := range l.open {
+		if o.rec != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func shuttingDown() error {
+	return models.Unavailable(models.CodeShuttingDown, "The server is shutting down. Try again.")
 }
 
 // Settle writes the outcome: status, error code, tokens, cost and times. What
@@ -126,10 +171,24 @@ func (l *Ledger) Begin(ctx context.Context, rec *models.UsageRecord) error {
 // error the record is left to Recover, unless the caller settles it again.
 // After [Ledger.Close] the error is a *models.Error with the code shutting_down.
 func (l *Ledger) Settle(ctx context.Context, rec *models.UsageRecord) error {
-	err := l.enqueue(ctx, l.settlement(rec))
-	l.mu.Lock()
-	delete(l.open, rec.ID)
-	l.mu.Unlock()
+	e := l.settlement(rec)
+	if l.journal != nil {
+		l.mu.Lock()
+		o := l.open[rec.ID]
+		e.noted = o != nil && o.rec != nil
+		l.mu.Unlock()
+	}
+	noted := e.noted
+	err := l.enqueue(ctx, e)
+	if !noted || err != nil { // else the writer has seen to it
+		l.mu.Lock()
+		if o := l.open[rec.ID]; o != nil && o.rec != nil {
+			o.forsaken = true
+		} else {
+			delete(l.open, rec.ID)
+		}
+		l.mu.Unlock()
+	}
 	if err != nil {
 		return fmt.Errorf("settle usage record: %w", err)
 	}
@@ -138,7 +197,7 @@ func (l *Ledger) Settle(ctx context.Context, rec *models.UsageRecord) error {
 
 func (l *Ledger) settlement(rec *models.UsageRecord) *entry {
 	now := l.time()
-	e := newEntry(rec)
+	e := l.entry(rec)
 	e.rec.Status = models.UsageSettled
 	if e.rec.SettledAt != nil {
 		now = e.rec.SettledAt.UTC().Truncate(time.Microsecond)
@@ -150,19 +209,23 @@ func (l *Ledger) settlement(rec *models.UsageRecord) *entry {
 	return e
 }
 
-func newEntry(rec *models.UsageRecord) *entry {
-	e := &entry{rec: *rec, done: make(chan error, 1)}
+func (l *Ledger) entry(rec *models.UsageRecord) *entry {
+	e := l.entries.Get().(*entry)
+	e.rec = *rec
 	e.rec.CreatedAt = e.rec.CreatedAt.UTC().Truncate(time.Microsecond)
+	e.noted, e.tried, e.known, e.refused = false, false, false, nil
 	return e
 }
 
-// enqueue hands the entry to the writer and waits for its commit.
+// enqueue hands the entry to the writer and waits for its commit. The entry is
+// not the caller's afterwards.
 func (l *Ledger) enqueue(ctx context.Context, e *entry) error {
 	if err := l.send(ctx, e); err != nil {
 		return err
 	}
 	select {
 	case err := <-e.done:
+		l.entries.Put(e)
 		return err
 	case <-ctx.Done():
 		e.gone.Store(true)
@@ -175,7 +238,7 @@ func (l *Ledger) enqueue(ctx context.Context, e *entry) error {
 
 func (l *Ledger) send(ctx context.Context, e *entry) error {
 	if !l.admit() {
-		return models.Unavailable(models.CodeShuttingDown, "The server is shutting down. Try again.")
+		return shuttingDown()
 	}
 	defer l.senders.Done()
 	select {
@@ -239,7 +302,9 @@ func (l *Ledger) Close(ctx context.Context) error {
 	}
 	l.cancel()
 	<-l.done
-	return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(err, wrap("close the journal", l.journal.close(l.noted())))
 }
 
 func (l *Ledger) time() time.Time { return l.now().UTC().Truncate(time.Microsecond) }

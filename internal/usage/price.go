@@ -21,11 +21,13 @@ const (
 // audio and reasoning tokens are parts of their total: more of them than that
 // count as all of it. What is asked for counts as the prompt's cost, what is
 // made as the completion's. Amounts beyond [models.Nanos] become its maximum.
-// With nil pricing both fields stay as they are.
+// The length of the prompt decides on the tier. With nil pricing both fields stay
+// as they are.
 func Price(p *models.Pricing, u *models.Usage) {
 	if p == nil {
 		return
 	}
+	p = p.ForPrompt(u.PromptTokens)
 	in := promptCost(p, u)
 	total := in.plus(completionCost(p, u))
 	cost, inCost := total.rounded(), in.rounded()
@@ -81,15 +83,20 @@ func HoldFor(p *models.Pricing, most models.Usage) models.Nanos {
 	if p == nil {
 		return 0
 	}
-	worst := *p
-	worst.Prompt = dearest(p.Prompt, p.CachedRead, p.CacheWrite, p.ImageInput, p.AudioInput)
-	worst.Completion = dearest(p.Completion, p.Reasoning, p.AudioOutput)
-	u := models.Usage{
-		PromptTokens: most.PromptTokens, CompletionTokens: most.CompletionTokens,
-		Images: most.Images, Characters: most.Characters, AudioMS: most.AudioMS,
+	held := models.Nanos(0)
+	for _, step := range p.Steps(most.PromptTokens) {
+		worst := *step
+		worst.Tiers = nil // it is one of them
+		worst.Prompt = dearest(step.Prompt, step.CachedRead, step.CacheWrite, step.ImageInput, step.AudioInput)
+		worst.Completion = dearest(step.Completion, step.Reasoning, step.AudioOutput)
+		u := models.Usage{
+			PromptTokens: most.PromptTokens, CompletionTokens: most.CompletionTokens,
+			Images: most.Images, Characters: most.Characters, AudioMS: most.AudioMS,
+		}
+		Price(&worst, &u)
+		held = max(held, *u.Cost)
 	}
-	Price(&worst, &u)
-	return *u.Cost
+	return held
 }
 
 func dearest(common models.Nanos, others ...*models.Nanos) models.Nanos {

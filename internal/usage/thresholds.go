@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,8 +52,13 @@ func (l *Ledger) TellAt(percents []int) {
 func (l *Ledger) tell(ctx context.Context, tx bun.IDB, book *budgets.Book) error {
 	l.notices.mu.Lock()
 	defer l.notices.mu.Unlock()
-	for _, r := range book.Reached(l.notices.percents) {
-		at := threshold{Owner: r.Budget.Owner, Period: r.Budget.Period, Since: r.Budget.Since.UTC(), Percent: r.Percent}
+	return l.tellOf(ctx, tx, book.Reached(l.notices.percents))
+}
+
+// tellOf is tell under the lock of the notices.
+func (l *Ledger) tellOf(ctx context.Context, tx bun.IDB, list []budgets.Reached) error {
+	for _, r := range list {
+		at := thresholdOf(r)
 		if l.notices.told[at] {
 			continue
 		}
@@ -77,6 +83,45 @@ func (l *Ledger) tell(ctx context.Context, tx bun.IDB, book *budgets.Book) error
 		}
 	}
 	return nil
+}
+
+func thresholdOf(r budgets.Reached) threshold {
+	return threshold{Owner: r.Budget.Owner, Period: r.Budget.Period, Since: r.Budget.Since.UTC(), Percent: r.Percent}
+}
+
+// tellLater is tell for SQLite, where charges are written below the layer that
+// appends events: right after their transaction. What a process that dies in between
+// leaves untold, tellMissed finds.
+func (l *Ledger) tellLater(ctx context.Context, list []budgets.Reached) error {
+	l.notices.mu.Lock()
+	defer l.notices.mu.Unlock()
+	fresh := slices.DeleteFunc(list, func(r budgets.Reached) bool { return l.notices.told[thresholdOf(r)] })
+	if len(fresh) == 0 {
+		return nil
+	}
+	return l.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return l.tellOf(ctx, tx, fresh) })
+}
+
+// tellMissed tells of all thresholds that are reached and were not told of.
+func (l *Ledger) tellMissed(ctx context.Context, now time.Time) error {
+	percents := l.percents()
+	if len(percents) == 0 {
+		return nil
+	}
+	var list []*models.Budget
+	err := l.db.Read().NewSelect().Model(&list).Where("b.period <> ? AND b.spent > 0 AND b.amount > 0", models.PeriodBalance).
+		Where("b.spent >= b.amount / 100 * ?", slices.Min(percents)).Scan(ctx)
+	if err != nil {
+		return fmt.Errorf("find budgets that are nearly spent: %w", err)
+	}
+	list = slices.DeleteFunc(list, func(b *models.Budget) bool { return b.Period.Start(now).After(b.Since) })
+	return l.tellLater(ctx, budgets.ReachedBy(list, percents))
+}
+
+func (l *Ledger) percents() []int {
+	l.notices.mu.Lock()
+	defer l.notices.mu.Unlock()
+	return l.notices.percents
 }
 
 // reached appends the event, and forgets the periods before.

@@ -39,7 +39,9 @@ func (l *Ledger) run() {
 			if !ok {
 				return
 			}
+			l.pace.wait(l.ctx)
 			batch = l.gather(append(batch[:0], e))
+			l.pace.note(len(batch))
 			l.commit(batch)
 		case <-ticker.C:
 			leases = slices.Collect(slices.Chunk(l.openIDs(), batchSize))
@@ -80,6 +82,7 @@ func (l *Ledger) commit(batch []*entry) {
 	for backoff := backoffFirst; ; backoff = min(2*backoff, backoffLast) {
 		err := l.insert(batch)
 		if err == nil {
+			l.troubled.Store(false)
 			for _, e := range batch {
 				e.done <- e.refused
 			}
@@ -98,6 +101,7 @@ func (l *Ledger) commit(batch []*entry) {
 		}
 		l.log.Warn().Err(err).Int("records", len(batch)).Dur("retry_in", backoff).
 			Msg("usage records wait for the database")
+		l.troubled.Store(true)
 		select {
 		case <-time.After(backoff):
 		case <-l.ctx.Done():
