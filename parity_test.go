@@ -14,15 +14,18 @@ import (
 // field gets an endpoint or a line.
 func graphQLOnly() map[string]string {
 	return map[string]string{
-		"Query.node":                  "Relay's; each type has an endpoint of its own",
-		"Query.nodes":                 "Relay's; each type has an endpoint of its own",
-		"Query.plans":                 "limits of one's own plan are part of GET /v1/users/me",
-		"Mutation.updatePlan":         "an operator's change, made once",
-		"Mutation.saveModel":          "the catalogue is written over GraphQL, or by POST /v1/models/import",
-		"Mutation.deleteModel":        "as saveModel",
-		"Subscription.chatCompletion": "POST /v1/chat/completions with stream: true, by the same resolver's stream",
-		"Subscription.message":        "POST /v1/messages with stream: true, as above",
-		"Subscription.response":       "POST /v1/responses with stream: true, as above",
+		"Query.node":                      "Relay's; each type has an endpoint of its own",
+		"Query.nodes":                     "Relay's; each type has an endpoint of its own",
+		"Mutation.editMessage":            "POST /v1/conversations/{id}/messages with parent_id",
+		"Mutation.sendMessage":            "POST /v1/conversations/{id}/messages with generate",
+		"Mutation.regenerateMessage":      "POST /v1/conversations/{id}/messages with generate and parent_id",
+		"Subscription.chatCompletion":     "POST /v1/chat/completions with stream: true, by the same resolver's stream",
+		"Subscription.message":            "POST /v1/messages with stream: true, as above",
+		"Subscription.response":           "POST /v1/responses with stream: true, as above",
+		"Subscription.testChannel":        "POST /v1/channels/{id}/test with stream: true, as above",
+		"Subscription.sendMessage":        "POST /v1/conversations/{id}/messages with generate and stream, as above",
+		"Subscription.conversationEvents": "a live view, GraphQL's alone",
+		"Subscription.webhookDeliveries":  "a live view, GraphQL's alone",
 	}
 }
 

@@ -16,8 +16,8 @@ func fileJobs(f *files.Service) []job {
 		return nil
 	}
 	return []job{
-		{name: "clean-files", every: time.Minute, timeout: 10 * time.Minute, run: told("deleted_files", f.Clean)},
-		{name: "sweep-files", every: time.Hour, timeout: 30 * time.Minute, run: told("deleted_blobs", f.Sweep)},
+		{name: "clean-files", about: "Deletes files that have expired, and those of accounts that are gone.", every: time.Minute, timeout: 10 * time.Minute, run: told("deleted_files", f.Clean)},
+		{name: "sweep-files", about: "Deletes stored data that no file refers to.", every: time.Hour, timeout: 30 * time.Minute, run: told("deleted_blobs", f.Sweep)},
 	}
 }
 

@@ -21,17 +21,20 @@ func schedule(db *storage.DB, d Deps) []job {
 		run: func(ctx context.Context, now time.Time) error { return housekeeping(ctx, db, d, now) },
 	}}
 	if d.Payments != nil {
-		list = append(list, job{name: "expire-payments", every: time.Minute, timeout: 5 * time.Minute, run: func(ctx context.Context, _ time.Time) error {
-			ended, err := d.Payments.Expire(ctx)
-			if ended > 0 {
-				zerolog.Ctx(ctx).Info().Int("ended_subscriptions", ended).Msg("subscriptions ended")
-			}
-			return wrap("expire payments", err)
-		}})
+		list = append(list, job{
+			name: "expire-payments", about: "Ends tiers whose time is over or whose payment failed, and payments that nobody made.",
+			every: time.Minute, timeout: 5 * time.Minute, run: func(ctx context.Context, _ time.Time) error {
+				ended, err := d.Payments.Expire(ctx)
+				if ended > 0 {
+					zerolog.Ctx(ctx).Info().Int("ended_subscriptions", ended).Msg("subscriptions ended")
+				}
+				return wrap("expire payments", err)
+			},
+		})
 	}
 	if d.Analytics != nil {
 		list = append(list, job{
-			name: "roll-up-usage", every: 20 * time.Second, timeout: 10 * time.Minute,
+			name: "roll-up-usage", about: "Packs the usage of hours that are over.", every: 20 * time.Second, timeout: 10 * time.Minute,
 			run: func(ctx context.Context, now time.Time) error {
 				_, err := d.Analytics.RollUp(ctx, now)
 				return err
@@ -56,13 +59,13 @@ func schedule(db *storage.DB, d Deps) []job {
 	}
 	if d.Conversations != nil {
 		list = append(list, job{
-			name: "recover-answers", every: 10 * time.Second, timeout: time.Minute,
+			name: "recover-answers", about: "Interrupts answers in conversations whose process died.", every: 10 * time.Second, timeout: time.Minute,
 			run: func(ctx context.Context, now time.Time) error {
 				_, err := d.Conversations.Recover(ctx, now)
 				return wrap("recover answers", err)
 			},
 		}, job{
-			name: "purge-conversations", every: time.Minute, timeout: 5 * time.Minute,
+			name: "purge-conversations", about: "Removes conversations that were deleted.", every: time.Minute, timeout: 5 * time.Minute,
 			run: func(ctx context.Context, now time.Time) error {
 				_, err := d.Conversations.Purge(ctx, now.Add(-d.ConversationRetention))
 				return wrap("purge conversations", err)

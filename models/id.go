@@ -40,10 +40,14 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 // NewID makes an id: the prefix and 26 lower-case base32hex characters, which
 // are 52 bits of Unix microseconds and 76 random bits, so that ids made later sort
 // later (to the microsecond).
-func NewID(prefix string) string {
-	const timeShift = 12
+func NewID(prefix string) string { return newID(prefix, uint64(time.Now().UnixMicro())) }
+
+// timeShift leaves room for random bits behind the time.
+const timeShift = 12
+
+func newID(prefix string, micros uint64) string {
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMicro())<<timeShift)
+	binary.BigEndian.PutUint64(b[:8], micros<<timeShift)
 	low := b[6] & 0xf0
 	_, _ = rand.Read(b[6:]) // never fails since Go 1.24: it aborts the program instead
 	b[6] = low | b[6]&0x0f
@@ -52,25 +56,23 @@ func NewID(prefix string) string {
 }
 
 // NewIDAfter makes an id that sorts after another one of the same prefix, also
-// within its millisecond and when clocks differ.
+// within its microsecond and when clocks differ.
 func NewIDAfter(prefix, last string) string {
 	id := NewID(prefix)
 	if id > last {
 		return id
 	}
-	b, err := idEncoding.DecodeString(strings.ToUpper(strings.TrimPrefix(last, prefix)))
+	b, err := idEncoding.DecodeString(strings.TrimPrefix(last, prefix))
 	if err != nil || len(b) != 16 {
 		return id
 	}
-	binary.BigEndian.PutUint64(b[:8], (binary.BigEndian.Uint64(b[:8])>>16+1)<<16)
-	_, _ = rand.Read(b[6:])
-	return prefix + strings.ToLower(idEncoding.EncodeToString(b))
+	return newID(prefix, binary.BigEndian.Uint64(b)>>timeShift+1)
 }
 
 // FirstID is the smallest id that [NewID] can make at t or later: ids of rows
-// that were made before t sort below it.
+// made before sort before it.
 func FirstID(prefix string, t time.Time) string {
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(max(t.UnixMilli(), 0))<<16)
-	return prefix + strings.ToLower(idEncoding.EncodeToString(b[:]))
+	binary.BigEndian.PutUint64(b[:8], uint64(max(t.UnixMicro(), 0))<<timeShift)
+	return prefix + idEncoding.EncodeToString(b[:])
 }

@@ -132,6 +132,13 @@ type channelModelsView struct {
 	*models.ChannelModels
 }
 
+type channelSyncView struct {
+	Object  string   `json:"object"`
+	Added   []string `json:"added"`
+	Removed []string `json:"removed"`
+	Channel any      `json:"channel"`
+}
+
 func (h *handler) retrieveChannelModels(w http.ResponseWriter, r *http.Request) error {
 	m, err := h.resolver.Query().ChannelModels(r.Context(), r.PathValue("id"))
 	if err != nil {
@@ -149,12 +156,7 @@ func (h *handler) syncChannelModels(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, &struct {
-		Object  string   `json:"object"`
-		Added   []string `json:"added"`
-		Removed []string `json:"removed"`
-		Channel any      `json:"channel"`
-	}{"channel.sync", done.Added, done.Removed, viewChannel(done.Channel)})
+	return writeJSON(w, &channelSyncView{"channel.sync", done.Added, done.Removed, viewChannel(done.Channel)})
 }
 
 // testChannel answers with one outcome, with a list when several models were asked

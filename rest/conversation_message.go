@@ -34,8 +34,8 @@ func (h *handler) listConversationMessages(w http.ResponseWriter, r *http.Reques
 	return writeJSON(w, l)
 }
 
-// newMessage adds a message; with generate a model answers it.
-type newMessage struct {
+// newMessageInput adds a message; with generate a model answers it.
+type newMessageInput struct {
 	models.ChatMessage
 	ParentID models.Omittable[*string] `json:"parent_id,omitzero"`
 	Messages []models.ChatMessage      `json:"messages,omitempty"` // instead of one, with generate
@@ -55,7 +55,7 @@ type newMessage struct {
 
 // turn is the turn that the message begins. Without a message the parent is
 // answered once more.
-func (in *newMessage) turn(conversationID string) models.SendMessageInput {
+func (in *newMessageInput) turn(conversationID string) models.SendMessageInput {
 	out := models.SendMessageInput{
 		ConversationID: conversationID, ParentID: in.ParentID, Messages: in.Messages, Model: in.Model, Temperature: in.Temperature,
 		TopP: in.TopP, MaxCompletionTokens: in.MaxCompletionTokens, Tools: in.Tools, ToolChoice: in.ToolChoice,
@@ -71,7 +71,7 @@ func (in *newMessage) turn(conversationID string) models.SendMessageInput {
 }
 
 func (h *handler) createConversationMessage(w http.ResponseWriter, r *http.Request) error {
-	in, err := decode[newMessage](h, w, r)
+	in, err := decode[newMessageInput](h, w, r)
 	if err != nil {
 		return err
 	}
@@ -159,10 +159,12 @@ func (h *handler) listConversationItems(w http.ResponseWriter, r *http.Request) 
 	return writeJSON(w, viewItems(items, page.PageInfo.HasNextPage))
 }
 
+type newItemsInput struct {
+	Items models.JSON `json:"items"`
+}
+
 func (h *handler) createConversationItems(w http.ResponseWriter, r *http.Request) error {
-	in, err := decode[struct {
-		Items models.JSON `json:"items"`
-	}](h, w, r)
+	in, err := decode[newItemsInput](h, w, r)
 	if err != nil {
 		return err
 	}

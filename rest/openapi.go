@@ -215,6 +215,9 @@ func (s *schemas) responses(rt route, op operation) doc {
 		content[kind] = doc{"schema": schema}
 	}
 	out := doc{"200": doc{"description": "The answer.", "content": content, "headers": headerRefs()}}
+	if op.redirect {
+		out = doc{"302": doc{"description": "Elsewhere, by `Location`.", "headers": headerRefs()}}
+	}
 	failures := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests,
 		http.StatusInternalServerError, http.StatusServiceUnavailable}
 	if rt.method != http.MethodGet {

@@ -17,6 +17,7 @@ type operation struct {
 	query    []parameter
 	pages    bool     // the list takes limit, after, before, offset and order
 	public   bool     // it takes no key
+	redirect bool     // the answer sends the browser elsewhere
 	response any      // what is answered in JSON, or listed; nil: none
 	media    []string // what may be answered beside JSON
 }
@@ -98,14 +99,16 @@ func operations() map[string]operation {
 		"Mutation.rotateApiKey": {request: models.RotateAPIKeyInput{}, optional: true, example: `{"grace_seconds":3600}`, response: apiKeyView{}},
 		"Mutation.deleteApiKey": {response: deleted},
 		"Query.channels": {response: listed{channelView{}}, pages: true, query: []parameter{
-			{name: "type", about: "Only channels of this type."}, {name: "model", about: "Only channels that serve this model."}}},
+			{name: "type", about: "Only channels of this type."}, {name: "model", about: "Only channels that serve this model."},
+			{name: "tag", about: "Only channels with this tag."}, {name: "group", about: "Only channels that users of this group may use."},
+			{name: "status", about: "Only channels with this status.", enum: []string{"enabled", "disabled", "unhealthy"}}, {name: "q", about: "Only channels with this in their name or base URL, or with this id."}}},
 		"Query.channel":               {response: channelView{}},
 		"Query.channelPresets":        {response: listed{presetView{}}},
 		"Query.explainRoute":          {response: explanationView{}, query: id},
 		"Mutation.createChannel":      {request: models.CreateChannelInput{}, required: []string{"name"}, example: `{"name":"Ollama","preset":"ollama","models":["llama3.2"]}`, response: channelView{}},
 		"Mutation.updateChannel":      {request: models.UpdateChannelInput{}, example: `{"status":"disabled"}`, response: channelView{}},
 		"Mutation.deleteChannel":      {response: deleted},
-		"Mutation.testChannel":        {request: models.TestChannelInput{}, optional: true, example: `{"model":"echo"}`, response: models.TestChannelResult{}},
+		"Mutation.testChannel":        {request: models.TestChannelInput{}, optional: true, example: `{"model":"echo"}`, response: models.TestChannelResult{}, media: []string{events}},
 		"Mutation.resetChannelHealth": {response: channelView{}},
 		"Query.usageAudit":            {response: listed{auditView{}}, query: append(dateParameters(true), parameter{name: "channel_id", about: "Only this channel."})},
 		"Query.usage":                 {response: usagePageView{}, media: []string{"text/csv"}, query: append(dateParameters(false), usageParameters()...)},
@@ -116,7 +119,11 @@ func operations() map[string]operation {
 		"Mutation.updateUserBudgets":  {request: models.BudgetsInput{}, example: `{"monthly":500}`, response: userView{}},
 		"Mutation.adjustBalance":      {request: models.AdjustBalanceInput{}, required: []string{"amount"}, example: `{"amount":100,"note":"invoice 17"}`, response: entryView{}},
 	}
-	maps.Copy(all, paymentOperations())
+	for _, part := range []map[string]operation{
+		paymentOperations(), adminOperations(), accountOperations(), conversationOperations(), fileOperations(), webhookOperations(),
+	} {
+		maps.Copy(all, part)
+	}
 	return all
 }
 

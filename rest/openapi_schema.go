@@ -144,6 +144,12 @@ func shownTypes() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"apiKeyView.budgets":      typeOf[[]budgetView](),
 		"userView.budgets":        typeOf[[]budgetView](),
+		"signedInView.user":       typeOf[userView](),
+		"channelSyncView.channel": typeOf[channelView](),
+		"deliveryView.attempts":   typeOf[[]attemptView](),
+		"deliveryView.event":      typeOf[models.JSON](),
+		"eventTypeView.schema":    typeOf[models.JSON](),
+		"eventTypeView.example":   typeOf[models.JSON](),
 		"usagePageView.data":      typeOf[[]usageBucketView](),
 		"usagePageView.totals":    typeOf[usageResultView](),
 		"usagePageView.groups":    typeOf[[]usageResultView](),

@@ -25,7 +25,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 			t.Errorf("%s %s has no row in operations: add %q with its request and its response", rt.method, rt.pattern, rt.field)
 			continue
 		}
-		if op.response == nil && len(op.media) == 0 {
+		if op.response == nil && len(op.media) == 0 && !op.redirect {
 			t.Errorf("%s answers nothing", rt.field)
 		}
 	}

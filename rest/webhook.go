@@ -72,6 +72,12 @@ type attemptView struct {
 	StartedAt time.Time `json:"started_at"`
 }
 
+type redeliveryView struct {
+	Object  string `json:"object"`
+	Count   int    `json:"count"`
+	HasMore bool   `json:"has_more"`
+}
+
 func (h *handler) listWebhooks(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	p, err := parsePage(q)
@@ -251,9 +257,5 @@ func (h *handler) redeliverWebhooks(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err //nolint:wrapcheck // a resolver's
 	}
-	return writeJSON(w, struct {
-		Object  string `json:"object"`
-		Count   int    `json:"count"`
-		HasMore bool   `json:"has_more"`
-	}{"webhook.redelivery", *done.Count, done.HasMore})
+	return writeJSON(w, redeliveryView{"webhook.redelivery", *done.Count, done.HasMore})
 }

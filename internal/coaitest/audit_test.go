@@ -80,6 +80,7 @@ func TestEveryAdminMutationIsAudited(t *testing.T) {
 		"recordPayment":      {`(input: {userId: "` + me.ID + `", amount: "1"})`, "payment.recorded"},
 		"createRedeemCodes":  {`(input: {credit: "1"})`, "redeem_codes.created"},
 		"disableRedeemCode":  {`(id: "` + codes.Data[0].ID + `")`, "redeem_code.disabled"},
+		"runJob":             {`(name: "housekeeping")`, "job.run"},
 		"updatePlan":         {`(tier: PRO, input: {requestsPerMinute: 7, concurrency: 3})`, "plan.updated"},
 	}
 	mutations := adminMutations(t)

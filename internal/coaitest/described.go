@@ -22,12 +22,14 @@ type Endpoint struct {
 	Public  bool            // it takes no key
 }
 
-// At is the path with its parameters replaced, and the query that it needs.
-func (e Endpoint) At(value string) string {
+// At is the path with its parameters replaced by the values, the last of which
+// is used again where there are more parameters, and the query that it needs.
+func (e Endpoint) At(values ...string) string {
 	parts := strings.Split(e.Path, "/")
 	for i, p := range parts {
 		if strings.HasPrefix(p, "{") {
-			parts[i] = value
+			parts[i] = values[0]
+			values = values[min(1, len(values)-1):]
 		}
 	}
 	if e.Query == "" {

@@ -45,7 +45,10 @@ func wellFormed(t *testing.T, e coaitest.Endpoint, res *coaitest.Response, statu
 }
 
 // anyScope are fields that ask for no scope: what they give is everybody's.
-func anyScope() []string { return nil }
+func anyScope() []string { return []string{"Query.plans"} }
+
+// makers are fields that make what the path names when it is not there.
+func makers() []string { return []string{"Mutation.saveModel"} }
 
 // TestFaultsOfEveryRoute makes each mistake at each route that /openapi.json has.
 func TestFaultsOfEveryRoute(t *testing.T) {
@@ -102,7 +105,7 @@ func TestFaultsOfEveryRoute(t *testing.T) {
 					t.Errorf("no scope is asked for: %d %s", res.Status, res.Body)
 				}
 			}
-			if strings.Contains(e.Path, "{") && e.Method != http.MethodPost {
+			if strings.Contains(e.Path, "{") && e.Method != http.MethodPost && !slices.Contains(makers(), e.Field) {
 				if res := p.Do(e.Method, at, coaitest.AdminKey, body); res.Status != http.StatusNotFound {
 					t.Errorf("an unknown id: %d %s", res.Status, res.Body)
 				}

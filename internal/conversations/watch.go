@@ -120,7 +120,7 @@ func (w *Watch) read() error {
 		OrderExpr("cl.revision").Limit(watchSize).Scan(w.ctx)
 	switch {
 	case w.ctx.Err() != nil:
-		return nil // nobody watches any more
+		return nil //nolint:nilerr // nobody watches any more
 	case err != nil:
 		return fmt.Errorf("read changes: %w", err)
 	case len(list) == 0:

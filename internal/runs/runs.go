@@ -13,6 +13,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/audit"
 	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
@@ -52,7 +53,13 @@ func (b *Book) RunJob(ctx context.Context, v *models.Viewer, name string) (*mode
 	j := new(models.Job)
 	err := sql.ErrNoRows
 	if utf8.ValidString(name) && !strings.ContainsRune(name, 0) {
-		err = b.db.Write().NewRaw("UPDATE jobs SET requested_at = COALESCE(requested_at, ?) WHERE name = ? RETURNING *", b.time(), name).Scan(ctx, j)
+		err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			err := tx.NewRaw("UPDATE jobs SET requested_at = COALESCE(requested_at, ?) WHERE name = ? RETURNING *", b.time(), name).Scan(ctx, j)
+			if err != nil {
+				return err
+			}
+			return audit.Append(ctx, tx, v, "job.run", audit.Target{Type: "job", ID: name}, nil, nil)
+		})
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		e := models.NotFound("job", name)
