@@ -88,3 +88,10 @@ func (m *ConversationMessage) View() *ConversationMessageView {
 		Error: m.Error(), Usage: m.Usage, CreatedAt: m.CreatedAt.Unix(),
 	}
 }
+
+// ConversationChanged is a conversation as webhooks show it: with its owner.
+type ConversationChanged struct {
+	*ConversationView
+
+	UserID string `json:"user_id"`
+}

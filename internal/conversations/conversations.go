@@ -140,7 +140,7 @@ func save(ctx context.Context, tx bun.IDB, c *models.Conversation) error {
 
 // announce appends an event about a conversation to the outbox.
 func announce(ctx context.Context, tx bun.IDB, kind models.EventType, c *models.Conversation) error {
-	_, err := events.AppendFor(ctx, tx, c.UserID, kind, c.View())
+	_, err := events.AppendFor(ctx, tx, c.UserID, kind, models.ConversationChanged{ConversationView: c.View(), UserID: c.UserID})
 	return err //nolint:wrapcheck // wrapped there
 }
 
