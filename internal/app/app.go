@@ -97,21 +97,13 @@ func (a *App) wire(ctx context.Context) error {
 	if err := reg.Load(ctx); err != nil {
 		return err
 	}
-	ledger, analytics := a.ledger(), a.analytics()
-	conv := a.conversations()
-	kept, err := a.files(ctx)
-	if err != nil {
-		return err
-	}
-	completions := a.completions(reg, ledger, conv, kept, tel, limiter)
-
-	hooks, err := a.webhooks(tel)
+	p, err := a.open(ctx, reg, tel, limiter)
 	if err != nil {
 		return err
 	}
 	resolver := graph.NewResolver(graph.Deps{
-		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: completions, Conversations: conv, Files: kept,
-		Payments: a.payments(), Usage: ledger, Analytics: analytics, Limiter: limiter, Webhooks: hooks, Runs: runs.New(a.db),
+		Accounts: a.accounts, Audit: audit.New(a.db), Channels: reg, Chat: p.completions, Conversations: p.conversations, Files: p.files,
+		Payments: p.payments, Usage: p.ledger, Analytics: p.analytics, Limiter: limiter, Webhooks: p.webhooks, Runs: runs.New(a.db),
 	})
 	gql, err := a.graphqlConfig()
 	if err != nil {
@@ -121,18 +113,18 @@ func (a *App) wire(ctx context.Context) error {
 	cfg := server.Config{
 		Addr: a.cfg.Addr, CORSOrigins: corsOrigins(a.cfg.CORSOrigins), TrustedProxies: a.cfg.TrustedProxies,
 		HTTPS:           strings.HasPrefix(a.cfg.publicURL(), "https://"),
-		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,
+		ShutdownTimeout: a.cfg.ShutdownTimeout, Checks: a.checks(rds, p.files), Metrics: tel.metrics, WriteError: rest.WriteError,
 		Idempotency: idempotency.New(a.db, a.box),
 		OnShutdown: []func(context.Context){
 			func(context.Context) { a.draining.Store(true) },
 			func(ctx context.Context) { _ = graphql.Shutdown(ctx) },
-			func(ctx context.Context) { _ = completions.EndDrains(ctx) }, // Close tells its error
+			func(ctx context.Context) { _ = p.completions.EndDrains(ctx) }, // Close tells its error
 		},
 	}
 	if a.cfg.MetricsAddr != "" {
 		a.ops = server.New(server.Config{
 			Addr: a.cfg.MetricsAddr, ShutdownTimeout: a.cfg.ShutdownTimeout, Metrics: tel.metrics, WriteError: rest.WriteError,
-			Checks: append(a.checks(rds, kept), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
+			Checks: append(a.checks(rds, p.files), server.Check{Name: "api", Vital: true, Probe: a.accepting}),
 		}, a.accounts, limiter, a.log, tel.meter, tel.tracer)
 		cfg.Metrics = nil
 	}
@@ -147,9 +139,9 @@ func (a *App) wire(ctx context.Context) error {
 	}, a.graphqlMounts(graphql)...)
 	a.server = server.New(cfg, a.accounts, limiter, a.log, tel.meter, tel.tracer, mounts...)
 
-	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, analytics.Run, limiter.Run}
+	a.loops = []func(context.Context) error{a.accounts.Run, reg.Run, p.analytics.Run, limiter.Run}
 	if a.cfg.Worker {
-		a.loops = append(a.loops, a.jobs(rds, ledger, analytics, conv, kept, completions, hooks, tel).Run)
+		a.loops = append(a.loops, a.jobs(rds, p, tel).Run)
 	} else if !rds.Embedded { // whose queue nobody would empty
 		a.loops = append(a.loops, jobs.NewFeeder(rds, a.db).Run)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/coaidev/coai/internal/conversations"
 	"github.com/coaidev/coai/internal/files"
 	"github.com/coaidev/coai/internal/idempotency"
+	"github.com/coaidev/coai/internal/payments"
 	"github.com/coaidev/coai/internal/ratelimit"
 	"github.com/coaidev/coai/internal/safehttp"
 	"github.com/coaidev/coai/internal/sealed"
@@ -173,14 +174,11 @@ func (c *core) conversations() *conversations.Service {
 	return s
 }
 
-// completions makes the service; without a limiter it is for probes alone.
-func (c *core) completions(
-	reg *channels.Registry, ledger *usage.Ledger, conv *conversations.Service, kept *files.Service, tel *telemetry, limiter *ratelimit.Limiter,
-) *chat.Service {
-	s := chat.New(reg, ledger, archive.New(c.db), chat.Config{
+func (c *core) completions(p *parts, tel *telemetry, limiter *ratelimit.Limiter) *chat.Service {
+	s := chat.New(p.channels, p.ledger, archive.New(c.db), chat.Config{
 		Timeout: c.cfg.CompletionTimeout, Retries: c.cfg.UpstreamRetries, CacheBytes: int64(c.cfg.CacheSize),
 		DrainTimeout: c.cfg.DrainTimeout, DrainTokens: c.cfg.DrainTokens, Drains: c.cfg.DrainConcurrency,
-		Conversations: conv, TitleModel: c.cfg.TitleModel, Files: kept, Limiter: limiter,
+		Conversations: p.conversations, TitleModel: c.cfg.TitleModel, Files: p.files, Limiter: limiter,
 	}, chat.Telemetry{Meter: tel.meter, Tracer: tel.tracer})
 	c.onClose("completions without clients", s.Close) // before the ledger
 	return s
@@ -195,17 +193,40 @@ func (c *core) telemetry(ctx context.Context) (*telemetry, error) {
 	return tel, nil
 }
 
-func (c *core) jobs(
-	rds *storage.Redis, ledger *usage.Ledger, analytics *usage.Analytics, conv *conversations.Service, kept *files.Service,
-	completions *chat.Service, hooks *webhooks.Service, tel *telemetry,
-) *jobs.Runner {
+// parts are the services that serving processes and workers both have.
+type parts struct {
+	channels      *channels.Registry
+	ledger        *usage.Ledger
+	analytics     *usage.Analytics
+	conversations *conversations.Service
+	files         *files.Service
+	completions   *chat.Service
+	payments      *payments.Service
+	webhooks      *webhooks.Service
+}
+
+// open makes the services; without a limiter completions are for probes alone.
+func (c *core) open(ctx context.Context, reg *channels.Registry, tel *telemetry, limiter *ratelimit.Limiter) (*parts, error) {
+	p := &parts{channels: reg, ledger: c.ledger(), analytics: c.analytics(), conversations: c.conversations(), payments: c.payments()}
+	var err error
+	if p.files, err = c.files(ctx); err != nil {
+		return nil, err
+	}
+	p.completions = c.completions(p, tel, limiter)
+	if p.webhooks, err = c.webhooks(tel); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (c *core) jobs(rds *storage.Redis, p *parts, tel *telemetry) *jobs.Runner {
 	return jobs.New(rds, c.db, jobs.Deps{
-		Accounts: c.accounts, Usage: ledger, Analytics: analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
-		Files: kept, Payments: c.payments(), Meter: tel.meter, ProbeChannels: completions.ProbeChannels,
+		Accounts: c.accounts, Usage: p.ledger, Analytics: p.analytics, Archive: archive.New(c.db), Idempotency: idempotency.New(c.db, c.box),
+		Files: p.files, Payments: p.payments, Meter: tel.meter, ProbeChannels: p.completions.ProbeChannels,
 		UsageRetention: c.cfg.UsageRetention, KeyRetention: c.cfg.KeyRetention,
 		Audit: audit.New(c.db), AuditRetention: c.cfg.AuditRetention,
-		Conversations: conv, ConversationRetention: c.cfg.ConversationRetention,
-		Webhooks: hooks, Concurrency: c.cfg.JobConcurrency, WebhookConcurrency: c.cfg.WebhookConcurrency,
+		Conversations: p.conversations, ConversationRetention: c.cfg.ConversationRetention,
+		Webhooks: p.webhooks, Concurrency: c.cfg.JobConcurrency, WebhookConcurrency: c.cfg.WebhookConcurrency,
 	}, c.log)
 }
 

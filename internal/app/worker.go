@@ -50,23 +50,17 @@ func (w *Worker) wire(ctx context.Context) error {
 	if err := reg.Load(ctx); err != nil {
 		return err
 	}
-	ledger := w.ledger()
+	p, err := w.open(ctx, reg, tel, nil)
+	if err != nil {
+		return err
+	}
 	w.loops = []func(context.Context) error{reg.Run}
-	kept, err := w.files(ctx)
-	if err != nil {
-		return err
-	}
-	hooks, err := w.webhooks(tel)
-	if err != nil {
-		return err
-	}
-	conv := w.conversations()
-	runner := w.jobs(rds, ledger, w.analytics(), conv, kept, w.completions(reg, ledger, conv, kept, tel, nil), hooks, tel)
+	runner := w.jobs(rds, p, tel)
 	w.run, w.runNow = runner.Run, runner.RunNow
 	if w.cfg.MetricsAddr != "" {
 		w.ops = server.New(server.Config{
 			Addr: w.cfg.MetricsAddr, ShutdownTimeout: w.cfg.ShutdownTimeout,
-			Checks: w.checks(rds, kept), Metrics: tel.metrics, WriteError: rest.WriteError,
+			Checks: w.checks(rds, p.files), Metrics: tel.metrics, WriteError: rest.WriteError,
 		}, w.accounts, ratelimit.NewMemory(), w.log, tel.meter, tel.tracer)
 	}
 	return nil
