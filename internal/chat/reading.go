@@ -182,6 +182,19 @@ func plainUsage(u gjson.Result) (out *models.Usage, ok bool) {
 		n, err := strconv.ParseInt(v.Raw, 10, 64)
 		*into, ok = n, ok && err == nil && *into == 0 // what is told twice is for the decoder
 	}
+	// The members of an object go where field says; of others the decoder would not
+	// mind capitals.
+	details := func(object gjson.Result, first bool, field func(name string) *int64) {
+		ok = ok && object.IsObject() && first
+		object.ForEach(func(key, value gjson.Result) bool {
+			if into := field(key.Str); into != nil {
+				number(into, value)
+			} else {
+				ok = ok && key.Str == strings.ToLower(key.Str)
+			}
+			return ok
+		})
+	}
 	u.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "prompt_tokens":
@@ -192,40 +205,34 @@ func plainUsage(u gjson.Result) (out *models.Usage, ok bool) {
 			number(&out.TotalTokens, value)
 		case "prompt_tokens_details":
 			d := new(models.PromptTokensDetails)
-			ok = ok && value.IsObject() && out.PromptTokensDetails == nil
-			value.ForEach(func(key, value gjson.Result) bool {
-				switch key.Str {
+			details(value, out.PromptTokensDetails == nil, func(name string) *int64 {
+				switch name {
 				case "cached_tokens":
-					number(&d.CachedTokens, value)
+					return &d.CachedTokens
 				case "audio_tokens":
-					number(&d.AudioTokens, value)
+					return &d.AudioTokens
 				case "cache_write_tokens":
-					number(&d.CacheWriteTokens, value)
+					return &d.CacheWriteTokens
 				case "image_tokens":
-					number(&d.ImageTokens, value)
-				default:
-					ok = ok && key.Str == strings.ToLower(key.Str)
+					return &d.ImageTokens
 				}
-				return ok
+				return nil
 			})
 			out.PromptTokensDetails = d
 		case "completion_tokens_details":
 			d := new(models.CompletionTokensDetails)
-			ok = ok && value.IsObject() && out.CompletionTokensDetails == nil
-			value.ForEach(func(key, value gjson.Result) bool {
-				switch key.Str {
+			details(value, out.CompletionTokensDetails == nil, func(name string) *int64 {
+				switch name {
 				case "reasoning_tokens":
-					number(&d.ReasoningTokens, value)
+					return &d.ReasoningTokens
 				case "audio_tokens":
-					number(&d.AudioTokens, value)
+					return &d.AudioTokens
 				case "accepted_prediction_tokens":
-					number(&d.AcceptedPredictionTokens, value)
+					return &d.AcceptedPredictionTokens
 				case "rejected_prediction_tokens":
-					number(&d.RejectedPredictionTokens, value)
-				default:
-					ok = ok && key.Str == strings.ToLower(key.Str)
+					return &d.RejectedPredictionTokens
 				}
-				return ok
+				return nil
 			})
 			out.CompletionTokensDetails = d
 		case "cost", "cost_details", "estimated":
