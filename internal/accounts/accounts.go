@@ -5,10 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
@@ -170,10 +168,6 @@ func signedIn(v *models.Viewer) error {
 	}
 	return nil
 }
-
-// storable says whether the databases can hold the text: what they cannot hold,
-// they have no row for.
-func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // Operator is the viewer as whom the command line acts: the user, with all
 // scopes.

@@ -63,7 +63,7 @@ func (s *Service) APIKey(ctx context.Context, v *models.Viewer, id string) (*mod
 }
 
 func findKey(ctx context.Context, db bun.IDB, v *models.Viewer, id string) (*models.APIKey, error) {
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("API key", id)
 	}
 	key := new(models.APIKey)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
 
@@ -198,7 +199,7 @@ func (row *signIn) viewer() *models.Viewer {
 // KeyViewer is who signs in with this API key, whether or not the key counts
 // now: for explaining what would happen to its requests. Callers are admins.
 func (s *Service) KeyViewer(ctx context.Context, keyID string) (*models.Viewer, error) {
-	if !storable(keyID) {
+	if !storage.Storable(keyID) {
 		return nil, models.NotFound("API key", keyID)
 	}
 	row, err := s.signIn(ctx, "k.id = ?", keyID)

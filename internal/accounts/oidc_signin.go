@@ -16,6 +16,7 @@ import (
 	"github.com/uptrace/bun"
 	"golang.org/x/oauth2"
 
+	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
 
@@ -165,7 +166,7 @@ func (s *Service) allowed(who *claims) error {
 
 // link finds or makes the user, and keeps the role as the issuer has it.
 func (s *Service) link(ctx context.Context, who *claims) (userID string, err error) {
-	if !storable(who.Subject) || who.Subject == "" {
+	if !storage.Storable(who.Subject) || who.Subject == "" {
 		return "", refusedSignIn("The identity provider names nobody.")
 	}
 	u, err := s.linked(ctx, s.db.Read(), who)

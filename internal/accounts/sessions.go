@@ -221,7 +221,7 @@ func (s *Service) DeleteSession(ctx context.Context, v *models.Viewer, c *models
 	if err := v.Require(models.ScopeProfile); err != nil {
 		return nil, err
 	}
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("session", id)
 	}
 	n, err := s.endSessions(ctx, func(q *bun.DeleteQuery) *bun.DeleteQuery { return q.Where("user_id = ?", v.UserID).Where("id = ?", id) })

@@ -177,7 +177,7 @@ func (s *Service) DeleteInvitation(ctx context.Context, v *models.Viewer, id str
 	if err := v.Require(models.ScopeAdmin); err != nil {
 		return nil, err
 	}
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("invitation", id)
 	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/coaidev/coai/internal/mail"
+	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
 
@@ -36,7 +37,7 @@ func (s *Service) User(ctx context.Context, v *models.Viewer, id string) (*model
 }
 
 func (s *Service) user(ctx context.Context, db bun.IDB, id string) (*models.User, error) {
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("user", id)
 	}
 	u := new(models.User)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -54,7 +53,7 @@ func (a *Archive) Keep(ctx context.Context, r *models.Response) error {
 // somebody else's is not found.
 func (a *Archive) Response(ctx context.Context, v *models.Viewer, id string) (*models.Response, error) {
 	r := new(models.Response)
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, models.NotFound("response", id)
 	}
 	err := a.db.Read().NewSelect().Model(r).Apply(owned(v)).Where("rs.id = ?", id).Scan(ctx)
@@ -69,7 +68,7 @@ func (a *Archive) Response(ctx context.Context, v *models.Viewer, id string) (*m
 
 // Delete removes one of the viewer's responses.
 func (a *Archive) Delete(ctx context.Context, v *models.Viewer, id string) error {
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return models.NotFound("response", id)
 	}
 	res, err := a.db.Write().NewDelete().Model((*models.Response)(nil)).
@@ -86,7 +85,7 @@ func (a *Archive) Delete(ctx context.Context, v *models.Viewer, id string) error
 // Owners are those of the viewer's responses that are among the ids, of which
 // it looks at the first hundred.
 func (a *Archive) Owners(ctx context.Context, v *models.Viewer, ids []string) ([]*models.Response, error) {
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !storable(id) })
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !storage.StorableID(id) })
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -112,7 +111,7 @@ type link struct {
 // beyond [MaxDepth] or [MaxSize] is invalid.
 func (a *Archive) Chain(ctx context.Context, v *models.Viewer, id string) ([]*models.Response, error) {
 	const param = "previous_response_id"
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, absent(id)
 	}
 	var links []link
@@ -179,10 +178,4 @@ func (a *Archive) Purge(ctx context.Context, now time.Time) (int, error) {
 			return total, err //nolint:wrapcheck // a driver that cannot count
 		}
 	}
-}
-
-// storable holds for what an id can be; databases stumble over the rest.
-func storable(id string) bool {
-	const longest = 100
-	return id != "" && len(id) <= longest && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
 }

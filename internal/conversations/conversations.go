@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
@@ -84,15 +83,9 @@ func owned(v *models.Viewer) func(*bun.SelectQuery) *bun.SelectQuery {
 	}
 }
 
-// storable holds for what an id can be; databases stumble over the rest.
-func storable(id string) bool {
-	const longest = 100
-	return id != "" && len(id) <= longest && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
-}
-
 // load reads one of the viewer's conversations.
 func (s *Service) load(ctx context.Context, db bun.IDB, v *models.Viewer, id string, lock bool) (*models.Conversation, error) {
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, models.NotFound("conversation", id)
 	}
 	c := new(models.Conversation)

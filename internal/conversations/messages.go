@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/coaidev/coai/internal/storage"
 	"github.com/coaidev/coai/models"
 )
 
@@ -17,7 +18,7 @@ import (
 func message(ctx context.Context, db bun.IDB, conversationID, id, param string) (*models.ConversationMessage, error) {
 	missing := models.NotFound("message", id)
 	missing.Param = param
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, missing
 	}
 	m := new(models.ConversationMessage)
@@ -36,7 +37,7 @@ func (s *Service) Message(ctx context.Context, v *models.Viewer, id string) (*mo
 	if err := v.Require(models.ScopeConversations); err != nil {
 		return nil, err
 	}
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, models.NotFound("message", id)
 	}
 	m := new(models.ConversationMessage)

@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -91,7 +89,7 @@ func (s *Service) File(ctx context.Context, v *models.Viewer, id string) (*model
 	if err := v.Require(models.ScopeFiles); err != nil {
 		return nil, err
 	}
-	if !storable(id) {
+	if !storage.StorableID(id) {
 		return nil, models.NotFound("file", id)
 	}
 	f := new(models.File)
@@ -200,12 +198,6 @@ func (s *Service) deleteFile(ctx context.Context, v *models.Viewer, id string) e
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
 	defer cancel()
 	return s.store.remove(ctx, f.Key)
-}
-
-// storable holds for what an id can be; databases stumble over the rest.
-func storable(id string) bool {
-	const longest = 100
-	return id != "" && len(id) <= longest && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
 }
 
 // body reads ranges of a blob. Nothing is opened before something is read.

@@ -69,6 +69,9 @@ func (s *Service) Payments(ctx context.Context, v *models.Viewer, args models.Pa
 	if err != nil {
 		return nil, err
 	}
+	if f != nil && f.UserID != nil && !storage.Storable(*f.UserID) {
+		return nil, models.Invalid("user_id", "'user_id' must be the id of a user.")
+	}
 	narrow := func(q *bun.SelectQuery) *bun.SelectQuery {
 		q = q.Apply(owned(v))
 		if f == nil {
@@ -97,6 +100,9 @@ func (s *Service) Payments(ctx context.Context, v *models.Viewer, args models.Pa
 func (s *Service) Payment(ctx context.Context, v *models.Viewer, id string) (*models.Payment, error) {
 	if err := v.Require(models.ScopeProfile); err != nil {
 		return nil, err
+	}
+	if !storage.StorableID(id) {
+		return nil, models.NotFound("payment", id)
 	}
 	p := new(models.Payment)
 	err := s.db.Read().NewSelect().Model(p).Apply(owned(v)).Where("p.id = ?", id).Scan(ctx)
@@ -197,7 +203,10 @@ func insert(ctx context.Context, tx bun.IDB, p *models.Payment) error {
 
 func tierOf(ctx context.Context, db bun.IDB, userID string) (models.Tier, error) {
 	var tier models.Tier
-	err := db.NewSelect().TableExpr("users").Column("tier").Where("id = ?", userID).Scan(ctx, &tier)
+	err := sql.ErrNoRows
+	if storage.StorableID(userID) {
+		err = db.NewSelect().TableExpr("users").Column("tier").Where("id = ?", userID).Scan(ctx, &tier)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		e := models.NotFound("user", userID)
 		e.Param = "user_id"

@@ -142,6 +142,19 @@ func TestRecordedPayments(t *testing.T) {
 		if _, err := w.Payment(ctx, &models.Viewer{UserID: "user_two", Scopes: w.user.Scopes}, p.Payment.ID); code(err) != "resource_not_found id" {
 			t.Errorf("somebody else's payment: %v", err)
 		}
+		const bad = "pay_\x00\xff" // PostgreSQL cannot even look for it
+		if _, err := w.Payment(ctx, w.user, bad); code(err) != "resource_not_found id" {
+			t.Errorf("what is no text: %v", err)
+		}
+		if _, err := w.RecordPayment(ctx, w.admin, models.RecordPaymentInput{UserID: bad, Amount: models.Dollar}); code(err) != "resource_not_found user_id" {
+			t.Errorf("what is no text: %v", err)
+		}
+		if _, err := w.Payments(ctx, w.admin, models.PageArgs{}, &models.PaymentFilter{UserID: ptr(bad)}); code(err) != "invalid_value user_id" {
+			t.Errorf("what is no text: %v", err)
+		}
+		if _, err := w.DisableRedeemCode(ctx, w.admin, bad); code(err) != "resource_not_found id" {
+			t.Errorf("what is no text: %v", err)
+		}
 		list, err := w.Payments(ctx, w.user, models.PageArgs{}, &models.PaymentFilter{Kind: ptr(models.PaymentCredit)})
 		if err != nil || len(list.Edges) != 1 || list.Edges[0].Node.ID != p.Payment.ID {
 			t.Errorf("the user's credit payments: %+v, %v", list, err)

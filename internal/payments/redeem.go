@@ -94,6 +94,9 @@ func (s *Service) RedeemCodes(ctx context.Context, v *models.Viewer, args models
 	if err != nil {
 		return nil, err
 	}
+	if f != nil && f.Batch != nil && !storage.Storable(*f.Batch) {
+		return nil, models.Invalid("batch", "'batch' must be the id of a batch.")
+	}
 	now := s.time()
 	narrow := func(q *bun.SelectQuery) *bun.SelectQuery {
 		if f == nil {
@@ -122,6 +125,9 @@ func (s *Service) RedeemCodes(ctx context.Context, v *models.Viewer, args models
 func (s *Service) DisableRedeemCode(ctx context.Context, v *models.Viewer, id string) (*models.DisableRedeemCodePayload, error) {
 	if err := v.Require(models.ScopeAdmin); err != nil {
 		return nil, err
+	}
+	if !storage.StorableID(id) {
+		return nil, models.NotFound("redeem code", id)
 	}
 	c := new(models.RedeemCode)
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {

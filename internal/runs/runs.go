@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -52,7 +51,7 @@ func (b *Book) RunJob(ctx context.Context, v *models.Viewer, name string) (*mode
 	}
 	j := new(models.Job)
 	err := sql.ErrNoRows
-	if utf8.ValidString(name) && !strings.ContainsRune(name, 0) {
+	if storage.Storable(name) {
 		err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			err := tx.NewRaw("UPDATE jobs SET requested_at = COALESCE(requested_at, ?) WHERE name = ? RETURNING *", b.time(), name).Scan(ctx, j)
 			if err != nil {

@@ -69,7 +69,7 @@ func (s *Service) Webhook(ctx context.Context, v *models.Viewer, id string) (*mo
 }
 
 func find(ctx context.Context, q *bun.SelectQuery, v *models.Viewer, id string) (*models.Webhook, error) {
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("webhook", id)
 	}
 	w := new(models.Webhook)

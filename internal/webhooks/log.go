@@ -81,7 +81,7 @@ func (s *Service) DeliveryByID(ctx context.Context, v *models.Viewer, id string)
 	}
 	d := new(models.WebhookDelivery)
 	err := sql.ErrNoRows
-	if storable(id) {
+	if storage.Storable(id) {
 		err = s.db.Read().NewSelect().Model(d).Where("wd.id = ?", id).Where("wd.user_id = ?", v.UserID).Scan(ctx)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
@@ -94,7 +94,7 @@ func (s *Service) DeliveryByID(ctx context.Context, v *models.Viewer, id string)
 }
 
 func findDelivery(ctx context.Context, q *bun.SelectQuery, endpointID, id string) (*models.WebhookDelivery, error) {
-	if !storable(id) {
+	if !storage.Storable(id) {
 		return nil, models.NotFound("delivery", id)
 	}
 	d := new(models.WebhookDelivery)

@@ -8,9 +8,6 @@ import (
 	"context"
 	"net/http"
 	"time"
-	"unicode/utf8"
-
-	"strings"
 
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/metric"
@@ -87,7 +84,3 @@ func setDefault[T comparable](p *T, value T) {
 }
 
 func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
-
-// storable says whether the databases can hold the text: what they cannot hold,
-// they have no row for.
-func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
