@@ -112,9 +112,6 @@ func (s *socket) run(ctx context.Context, op *operation, req *request) {
 		return
 	}
 	ctx = models.WithViewer(ctx, viewer)
-	if viewer.IsAdmin() { // the audit log wants it
-		ctx = models.WithAddress(ctx, s.from.String())
-	}
 	oc, declinedResponse := s.h.prepare(ctx, req)
 	if oc == nil {
 		s.finish(op, "error", encodeErrors(declinedResponse.Errors))

@@ -2,7 +2,6 @@ package models
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -61,7 +60,6 @@ type contextKey int
 const (
 	viewerKey contextKey = iota
 	requestIDKey
-	addressKey
 	clientKey
 )
 
@@ -82,17 +80,15 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey, id)
 }
 
-// RequestValue answers for a context that carries the id, the viewer and the client's
-// address of a request itself, as [WithRequestID], [WithViewer] and [WithAddress]
-// would have it. ok is false for keys that are none of theirs.
-func RequestValue(key any, id string, v *Viewer, client netip.Addr) (value any, ok bool) {
+// RequestValue answers for a context that carries the id and the viewer of a request
+// itself, as [WithRequestID] and [WithViewer] would have it. ok is false for keys that
+// are neither's.
+func RequestValue(key any, id string, v *Viewer) (value any, ok bool) {
 	switch key {
 	case requestIDKey:
 		return id, true
 	case viewerKey:
 		return v, true
-	case addressKey:
-		return client.String(), true
 	}
 	return nil, false
 }
@@ -105,15 +101,4 @@ func ClientKey() any { return clientKey }
 func RequestIDFrom(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey).(string)
 	return id
-}
-
-// WithAddress puts the client's address into a request's context, for the audit log.
-func WithAddress(ctx context.Context, address string) context.Context {
-	return context.WithValue(ctx, addressKey, address)
-}
-
-// AddressFrom is the client's address, empty where nobody has put it.
-func AddressFrom(ctx context.Context) string {
-	a, _ := ctx.Value(addressKey).(string)
-	return a
 }

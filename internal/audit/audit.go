@@ -27,7 +27,7 @@ type Target struct {
 func Append(ctx context.Context, tx bun.IDB, v *models.Viewer, action string, on Target, before, after any) error {
 	e := &models.AuditEntry{
 		ID: models.NewID(models.AuditPrefix), ActorID: v.UserID, APIKeyID: given(v.KeyID),
-		Address: given(models.AddressFrom(ctx)), RequestID: given(models.RequestIDFrom(ctx)),
+		Address: given(addressOf(ctx)), RequestID: given(models.RequestIDFrom(ctx)),
 		Action: action, TargetType: on.Type, TargetID: given(on.ID), CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if v.Operator {
@@ -41,6 +41,14 @@ func Append(ctx context.Context, tx bun.IDB, v *models.Viewer, action string, on
 		return fmt.Errorf("write to the audit log: %w", err)
 	}
 	return nil
+}
+
+// addressOf is where the request came from; empty outside of any.
+func addressOf(ctx context.Context) string {
+	if a := models.ClientFrom(ctx).Address; a.IsValid() {
+		return a.String()
+	}
+	return ""
 }
 
 func given(s string) *string {

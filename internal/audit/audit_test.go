@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestEntriesTellWhatChanged(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, db *storage.DB) {
 		log := audit.New(db)
-		ctx := models.WithAddress(models.WithRequestID(t.Context(), "req_1"), "192.0.2.1")
+		ctx := models.WithClient(models.WithRequestID(t.Context(), "req_1"), &models.Client{Address: netip.MustParseAddr("192.0.2.1")})
 		before := thing{Name: "one", Credential: "sk-very-secret", Headers: map[string]string{"X-Key": "hidden"}, Tokens: 1 << 60}
 		after := thing{Name: "two", Credential: "****cret", Headers: map[string]string{"X-Key": "other"}, Tokens: 1 << 60}
 		err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {

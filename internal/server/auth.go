@@ -31,20 +31,19 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (*mo
 
 	// What cannot be answered costs nothing; a guessed key does.
 	draining := s.draining.Load()
-	count, take := s.limiter.Take, true
+	take := !draining && !x.mount.Uncounted
 	if denied != nil {
-		if _, known := models.AsError(denied); !known {
-			count, take = s.limiter.Peek, false
-		}
-	}
-	if draining || x.mount.Uncounted {
-		count, take = s.limiter.Peek, false
+		_, known := models.AsError(denied)
+		take = take && known
 	}
 	var d ratelimit.Decision
-	if v != nil && v.Limits.PerMinute() {
+	switch {
+	case v != nil && v.Limits.PerMinute():
 		d = s.limiter.Admit(ctx, v, limits, take)
-	} else {
-		d = count(ctx, subject, limits)
+	case take:
+		d = s.limiter.Take(ctx, subject, limits)
+	default:
+		d = s.limiter.Peek(ctx, subject, limits)
 	}
 	now := time.Now()
 	x.setLimits(d, now)

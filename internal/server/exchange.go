@@ -56,7 +56,7 @@ func (x *exchange) Value(key any) any {
 	if key == models.ClientKey() {
 		return x.makeClient()
 	}
-	if value, ok := models.RequestValue(key, x.id, x.viewer, x.client); ok {
+	if value, ok := models.RequestValue(key, x.id, x.viewer); ok {
 		return value
 	}
 	return x.Context.Value(key)
