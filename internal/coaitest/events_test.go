@@ -24,7 +24,7 @@ func TestEventsAreAsPublished(t *testing.T) {
 		}
 	}
 	p.Do("GET", "/v1/webhooks/events", coaitest.AdminKey, nil).JSON(t, &catalogue)
-	schemas := map[models.EventType]*jsonschema.Schema{}
+	schemas := make(map[models.EventType]*jsonschema.Schema)
 	for _, e := range catalogue.Data {
 		schema, err := jsonschema.UnmarshalJSON(strings.NewReader(string(e.Schema)))
 		if err != nil {
@@ -50,7 +50,7 @@ func TestEventsAreAsPublished(t *testing.T) {
 	if err := p.DB.Read().NewSelect().Model(&rows).Order("id").Scan(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	seen := map[models.EventType]bool{}
+	seen := make(map[models.EventType]bool)
 	for i := range rows {
 		e := &rows[i]
 		seen[e.Type] = true
